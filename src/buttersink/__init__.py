@@ -1,0 +1,1 @@
+"""ButterSink: rsync for sets of btrfs read-only snapshots."""

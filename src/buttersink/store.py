@@ -1,0 +1,143 @@
+"""What every end promises: the `Source` and `Sink` protocols.
+
+The verbs fall into the tiers of `model.Mode`: read, append, write. Only `errors.ButterSinkError`
+leaves a store. No store knows of dry runs, displays, plans or other stores. The promises
+below are tested for every store by the suite in tests/contract.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from uuid import UUID
+
+    from buttersink.model import Diff, Inventory, Partial, Size, Snapshot, StreamOptions
+
+
+class Reader(Protocol):
+    """A send stream being read."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the start of `buffer`; return the bytes read, 0 at the end of data."""
+
+
+class Writer(Protocol):
+    """A send stream being stored."""
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes of the stream so far, counted as `Source.measure` counts: as if not compressed."""
+
+    def write(self, data: memoryview, /) -> None:
+        """Take all of `data`, any part of the stream.
+
+        Raises:
+            CorruptStreamError: The stream is damaged, or is not the diff that was announced.
+            TransferError: It could not be stored; the message is the first cause.
+        """
+
+
+class Source(Protocol):
+    """An end that snapshots can be read from. Nothing here changes the end (mode r)."""
+
+    @property
+    def name(self) -> str:
+        """The end as the user would write it."""
+
+    def inventory(self) -> Inventory:
+        """Return the facts of this end.
+
+        Sorted; a partial is never a snapshot; what is no snapshot is left out. Two calls
+        without a write between them are equal.
+        """
+
+    def stream_options(self) -> StreamOptions:
+        """Return the most capable kind of stream this end can make."""
+
+    def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
+        """Return the bytes that the plain stream of `diff` would have.
+
+        With `limit`, measuring may stop once the size is known to exceed it; the result is then
+        a lower bound above `limit`, marked AT_LEAST.
+
+        Raises:
+            MissingError: This end has not both snapshots of the diff.
+            TransferError: The kernel could not read it.
+        """
+
+    def estimate(self, diff: Diff) -> Size:
+        """Return a guess at what `measure` would return, at no cost: never marked EXACT."""
+
+    def send(self, diff: Diff, options: StreamOptions) -> AbstractContextManager[Reader]:
+        """Make the stream of `diff`.
+
+        The block's normal end means that the producer ended well and the stream was whole
+        if it was read to the end. Leaving the block with an exception stops the producer.
+
+        Raises:
+            MissingError: This end has not both snapshots of the diff.
+            TransferError: On leaving the block: the producer failed; with its reason.
+        """
+
+    def close(self) -> None:
+        """Let go of what the store holds open; it can't be used afterwards."""
+
+
+class Sink(Source, Protocol):
+    """An end that snapshots can be put into. All but `delete` and `clean` only add (mode a)."""
+
+    def accepts(self) -> StreamOptions:
+        """Return the most capable kind of stream this end can receive."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other runs out of this destination while the block lasts.
+
+        Raises:
+            BusyError: Another run holds it; after a wait of a few seconds.
+        """
+
+    def taken(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return those of the relative `paths` at which anything at all exists (mode r)."""
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes of plain data surely fit; None if that cannot be told (mode r)."""
+
+    def receive(
+        self, diff: Diff, path: str, options: StreamOptions
+    ) -> AbstractContextManager[Writer]:
+        """Store the stream of `diff` so that its snapshot is at the relative `path`.
+
+        The head of the stream is checked against `diff` before anything is stored. The
+        snapshot is there if and only if the block ends without an exception; afterwards
+        `inventory` has it. After a failure nothing is under `path`; at most a partial
+        remains, which the next receive of the same diff replaces.
+
+        Raises:
+            PathTakenError: Something is at `path`.
+            MissingError: The parent is not at this end.
+            CorruptStreamError: Not the stream of `diff`, damaged, or not whole.
+            TransferError: It could not be stored.
+        """
+
+    def adopt(self, snapshot: Snapshot, path: str) -> None:
+        """Put a snapshot, which this end has outside the directory, at the relative `path`.
+
+        Its identity stays the same; no data is copied.
+
+        Raises:
+            PathTakenError: Something is at `path`.
+            MissingError: This end does not have it.
+        """
+
+    def delete(self, uuid: UUID, path: str) -> None:
+        """Delete the snapshot at the relative `path`, which must have the identity `uuid` (mode w).
+
+        Raises:
+            MissingError: There is no such snapshot; nothing was deleted.
+        """
+
+    def clean(self, partial: Partial) -> None:
+        """Remove a partial that `inventory` listed (mode w)."""

@@ -1,0 +1,1 @@
+"""The companion programs: btrfslist and checksumdir."""
