@@ -141,3 +141,6 @@ class Sink(Source, Protocol):
 
     def clean(self, partial: Partial) -> None:
         """Remove a partial that `inventory` listed (mode w)."""
+
+    def flush(self) -> None:
+        """Wait until everything done so far would survive a power cut."""

@@ -1,0 +1,99 @@
+"""Making send streams: the SEND ioctl in a thread, and a pipe to read its stream from."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+from buttersink.btrfs import ioctl
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PIPE_BYTES: Final = 1 << 20
+"""Size asked for the pipes that streams flow through; the most an ordinary user may have."""
+
+_VERSION_FILE: Final = "/sys/fs/btrfs/features/send_stream_version"
+
+
+def kernel_stream_version() -> int:
+    """Return the newest send stream version this kernel can make; 1 if it does not say."""
+    try:
+        with open(_VERSION_FILE, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 1
+
+
+def widen_pipe(fd: int) -> None:
+    """Give a pipe a large buffer, so that both its ends wait less; a refusal does no harm."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:  # over the user's limit for pipes
+        return
+
+
+class KernelSend:
+    """A send stream that the kernel is making, as a context manager to read it from.
+
+    Leaving the block waits for the kernel. After a normal end it raises `OSError` if the kernel
+    failed. Whatever was not read is given up: the kernel stops at its next write.
+    """
+
+    def __init__(
+        self, subvolume_fd: int, *, parent_id: int | None, flags: int = 0, version: int = 1
+    ) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        widen_pipe(self._read_fd)
+        self._error: OSError | None = None
+        self._abandoned = False
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(subvolume_fd, parent_id, flags, version),
+            name="btrfs-send",
+            daemon=True,  # if the interpreter has to go, a send must not hold it back
+        )
+
+    def _run(self, subvolume_fd: int, parent_id: int | None, flags: int, version: int) -> None:
+        try:
+            ioctl.send(
+                subvolume_fd,
+                write_fd=self._write_fd,
+                parent_id=parent_id,
+                flags=flags,
+                version=version,
+            )
+        except OSError as error:
+            self._error = error
+        finally:
+            os.close(self._write_fd)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the start of `buffer`; return the bytes read, 0 at the end of data."""
+        return os.readv(self._read_fd, [buffer])
+
+    def abandon(self) -> None:
+        """Let the kernel stop at its next write, which is then no error."""
+        if not self._abandoned:
+            self._abandoned = True
+            os.close(self._read_fd)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abandon()
+        self._thread.join()
+        # EPIPE is our own doing. It can't hide a failure: a reader that came to the end of
+        # the data has let the kernel write everything.
+        if kind is None and self._error is not None and self._error.errno != errno.EPIPE:
+            raise self._error

@@ -1,0 +1,190 @@
+"""The command `buttersink`: argv → options → run → exit status.
+
+The only module that reads the command line and the environment, and that prints.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from buttersink.errors import ButterSinkError, ExitCode, UsageError
+from buttersink.location import Location, Scheme
+from buttersink.options import Options, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from buttersink.events import Event
+    from buttersink.report import Reporter
+    from buttersink.stores.btrfs import BtrfsStore
+
+_log: Final = logging.getLogger("buttersink")
+_LOG_FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+_STOPPED: Final = "interrupted: nothing half-done counts; the next run goes on from here"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status, see `errors.ExitCode`."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        options = parse_options(arguments)
+    except UsageError as error:
+        print(f"buttersink: {error}", file=sys.stderr)  # noqa: T201 - no reporter yet
+        return ExitCode.USAGE
+    _treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
+    with _reporting(options) as reporter:
+        try:
+            return _run(options, reporter)
+        except ButterSinkError as error:
+            _log.debug("the run failed", exc_info=error)
+            reporter.error(error)
+            if os.environ.get("BUTTERSINK_DEBUG"):
+                raise
+            return error.exit_code
+        except KeyboardInterrupt:
+            reporter.error(ButterSinkError(_STOPPED))
+            return ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has gone; what is left to print must not raise again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.FAILED
+
+
+def _run(options: Options, reporter: Reporter) -> int:
+    from buttersink import sync  # noqa: PLC0415 - --version must not wait for it
+
+    settings = sync.Settings(
+        one=(options.source or options.destination).snapshot,
+        excludes=options.excludes,
+        dry_run=options.dry_run,
+        delete=options.delete,
+        estimate=options.estimate,
+        force=options.force,
+        bytes_per_second=options.bytes_per_second,
+    )
+
+    def emit(event: Event) -> None:
+        _log.debug("%s", event)
+        reporter(event)
+
+    with ExitStack() as stack:
+        if options.source is None:
+            store = stack.enter_context(_opened(options.destination))
+            sync.list_snapshots(store, settings, emit)
+            if not options.delete:
+                return ExitCode.DONE
+            finished = sync.clean_partials(store, settings, emit)
+        else:
+            source = stack.enter_context(_opened(options.source))
+            destination = stack.enter_context(_destination(options))
+            _check_pair(source, destination, options)
+            finished = sync.sync(source, destination, settings, emit)
+    complete = finished.failed == finished.undeleted == 0
+    return ExitCode.DONE if complete else ExitCode.INCOMPLETE
+
+
+@contextmanager
+def _opened(location: Location, *, missing: str = "") -> Iterator[BtrfsStore]:
+    if location.scheme is not Scheme.BTRFS:
+        raise ButterSinkError(
+            f"{location.text}: {location.scheme.value}:// ends are not built yet",
+            "local btrfs directories are",
+        )
+    from buttersink.stores.btrfs import BtrfsStore  # noqa: PLC0415 - --version must not wait
+
+    store = BtrfsStore(location.directory, name=location.text, missing=missing)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _destination(options: Options) -> Iterator[BtrfsStore]:
+    """Open the destination, which `--create` allows to be missing."""
+    location = options.destination
+    directory = location.directory
+    if location.scheme is not Scheme.BTRFS or os.path.isdir(directory):
+        with _opened(location) as store:
+            yield store
+        return
+    if not options.create:
+        raise UsageError(f"{directory} does not exist", "add --create to have it made")
+    existing, missing = directory.rstrip("/"), []
+    while not os.path.lexists(existing):
+        existing, _, name = existing.rpartition("/")
+        existing = existing or ("/" if directory.startswith("/") else ".")
+        missing.append(name)
+    with _opened(
+        replace(location, directory=existing + "/"), missing="/".join(reversed(missing))
+    ) as store:
+        if options.dry_run:
+            yield store
+            return
+    os.makedirs(directory)
+    with _opened(location) as store:
+        yield store
+
+
+def _check_pair(source: BtrfsStore, destination: BtrfsStore, options: Options) -> None:
+    if source.file_system != destination.file_system:
+        return
+    if source.directory == destination.directory:
+        raise UsageError("source and destination are the same directory")
+    inside = not destination.directory or source.directory.startswith(destination.directory + "/")
+    if options.delete and inside and not options.force:
+        raise UsageError(
+            f"{options.destination.text} contains the source: --delete would delete all other "
+            f"snapshots there",
+            "name another destination, or add --force",
+        )
+
+
+@contextmanager
+def _reporting(options: Options) -> Iterator[Reporter]:
+    from buttersink.report import make_reporter  # noqa: PLC0415 - --version must not wait
+
+    # Names may hold any bytes, and a terminal may know less than UTF-8.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with make_reporter(
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        terminal=sys.stdout.isatty() and sys.stderr.isatty(),
+        quiet=options.quiet,
+        json=options.json,
+    ) as reporter:
+        _log.setLevel(logging.DEBUG)
+        _log.propagate = False
+        handler: logging.Handler = logging.NullHandler()
+        if options.logfile:
+            handler = logging.FileHandler(options.logfile, errors="backslashreplace")
+            handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        _log.addHandler(handler)
+        try:
+            yield reporter
+        finally:
+            _log.removeHandler(handler)
+            handler.close()
+
+
+def _treat_as_interrupt(*signals: signal.Signals) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in signals:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has its way
+            signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Carrying out a plan, step by step, exactly as it stands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from buttersink import events
+from buttersink.errors import ButterSinkError, NoSpaceError
+from buttersink.model import Adopt, Keep, Reason, Skip, Transfer
+from buttersink.transfer import RateLimit, pump
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from buttersink.events import Emit
+    from buttersink.model import Clean, Delete, Plan, StreamOptions
+    from buttersink.store import Sink, Source
+
+_log: Final = logging.getLogger(__name__)
+
+_SIZE_TOLERANCE: Final = 0.0001
+"""Part of a measured size by which the real stream may differ before that is worth a warning."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What came of the run so far."""
+
+    transferred: int = 0
+    adopted: int = 0
+    present: int = 0
+    deleted: int = 0
+    undeleted: int = 0
+    sent_bytes: int = 0
+    seconds: float = 0.0
+    missing: set[UUID] = field(default_factory=set)
+    """Snapshots that were asked for and did not arrive."""
+    broken: bool = False
+    """Whether something went wrong that the plan did not foresee."""
+
+    def finished(self) -> events.Finished:
+        return events.Finished(
+            transferred=self.transferred,
+            adopted=self.adopted,
+            present=self.present,
+            failed=len(self.missing),
+            deleted=self.deleted,
+            undeleted=self.undeleted,
+            sent_bytes=self.sent_bytes,
+            seconds=self.seconds,
+        )
+
+
+def carry_out(
+    source: Source,
+    destination: Sink,
+    plan: Plan,
+    emit: Emit,
+    *,
+    bytes_per_second: float | None = None,
+) -> events.Finished:
+    """Carry out a plan. A step that fails is reported; what doesn't depend on it still happens.
+
+    Deletions come last, and not at all if anything failed that the plan counted on.
+    """
+    run = _Run(source, destination, plan.options, emit, bytes_per_second)
+    for clean in plan.cleans:
+        run.clean(clean)
+    number, count = 0, len(plan.transfers)
+    for step in plan.steps:
+        match step:
+            case Keep():
+                run.outcome.present += 1
+            case Adopt():
+                run.adopt(step)
+            case Transfer():
+                number += 1
+                run.transfer(step, number, count)
+            case Skip():
+                run.skip(step)
+    if run.outcome.broken and plan.deletes:
+        emit(events.Warned(message="nothing was deleted, because of the errors above"))
+        run.outcome.undeleted += len(plan.deletes)
+    else:
+        for delete in plan.deletes:
+            run.delete(delete)
+    if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
+        destination.flush()
+    finished = run.outcome.finished()
+    emit(finished)
+    return finished
+
+
+class _Run:
+    """The two ends of a run, and what came of it so far."""
+
+    def __init__(
+        self,
+        source: Source,
+        destination: Sink,
+        options: StreamOptions,
+        emit: Emit,
+        bytes_per_second: float | None,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._options = options
+        self._emit = emit
+        self._limit = RateLimit(bytes_per_second) if bytes_per_second else None
+        self.outcome = _Outcome()
+
+    def clean(self, step: Clean) -> None:
+        try:
+            self._destination.clean(step.partial)
+        except ButterSinkError as error:
+            self.outcome.broken = True
+            self.outcome.undeleted += 1
+            self._emit(events.Failed(step=step, error=error))
+        else:
+            self._emit(events.Cleaned(clean=step))
+
+    def adopt(self, step: Adopt) -> None:
+        try:
+            self._destination.adopt(step.snapshot, step.path)
+        except ButterSinkError as error:
+            self._fail(step, error)
+        else:
+            self.outcome.adopted += 1
+            self._emit(events.Adopted(adopt=step))
+
+    def skip(self, step: Skip) -> None:
+        self.outcome.missing.add(step.snapshot.uuid)
+        self._emit(events.Skipped(skip=step))
+
+    def delete(self, step: Delete) -> None:
+        try:
+            self._destination.delete(step.uuid, step.path)
+        except ButterSinkError as error:
+            self.outcome.undeleted += 1
+            self._emit(events.Failed(step=step, error=error))
+        else:
+            self.outcome.deleted += 1
+            self._emit(events.Deleted(delete=step))
+
+    def transfer(self, step: Transfer, number: int, count: int) -> None:
+        if step.diff.parent in self.outcome.missing:
+            self.skip(
+                Skip(
+                    snapshot=step.snapshot,
+                    path=step.path,
+                    reason=Reason.PARENT_FAILED,
+                    detail=step.parent_path or "",
+                )
+            )
+            return
+        self._emit(events.TransferStarted(transfer=step, number=number, count=count))
+        try:
+            self._check_space(step)
+            done = self._move(step)
+        except ButterSinkError as error:
+            self._fail(step, error)
+            return
+        self.outcome.transferred += 1
+        self.outcome.sent_bytes += done.sent_bytes
+        self.outcome.seconds += done.seconds
+        self._emit(done)
+        self._compare(done)
+
+    def _move(self, step: Transfer) -> events.TransferDone:
+        def progress(plain_bytes: int) -> None:
+            self._emit(events.TransferProgress(transfer=step, plain_bytes=plain_bytes))
+
+        start = time.monotonic()
+        # The sender is closed, and its failure raised, inside the receiver's block: a failed
+        # send can't be committed.
+        with (
+            self._destination.receive(step.diff, step.path, self._options) as writer,
+            self._source.send(step.diff, self._options) as reader,
+        ):
+            sent = pump(reader, writer, limit=self._limit, progress=progress)
+        return events.TransferDone(
+            transfer=step,
+            plain_bytes=writer.plain_bytes,
+            sent_bytes=sent,
+            seconds=time.monotonic() - start,
+        )
+
+    def _check_space(self, step: Transfer) -> None:
+        free = self._destination.free_bytes()
+        if step.size.exact and free is not None and step.size.nbytes > free:
+            raise NoSpaceError(
+                f"{self._destination.name} has {free} bytes free, and this takes "
+                f"{step.size.nbytes} bytes",
+                "free some space there and run again",
+            )
+
+    def _compare(self, done: events.TransferDone) -> None:
+        """Tell if a measured size was wrong: the plan relied on it."""
+        size = done.transfer.size
+        off = abs(done.plain_bytes - size.nbytes)
+        if not size.exact or off == 0:
+            return
+        message = f"{done.transfer.path}: measured {size.nbytes} bytes, sent {done.plain_bytes}"
+        if off > _SIZE_TOLERANCE * size.nbytes:
+            self._emit(events.Warned(message=message))
+        else:
+            _log.info(message)
+
+    def _fail(self, step: Transfer | Adopt, error: ButterSinkError) -> None:
+        _log.debug("%s failed", step, exc_info=error)
+        self.outcome.broken = True
+        self.outcome.missing.add(step.snapshot.uuid)
+        self._emit(events.Failed(step=step, error=error))

@@ -1,0 +1,163 @@
+"""The words for what happens: reasons, and the lines that events become on standard error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from buttersink.events import (
+    Adopted,
+    Cleaned,
+    Deleted,
+    Failed,
+    Finished,
+    Listed,
+    Planned,
+    Skipped,
+    TransferDone,
+    Warned,
+)
+from buttersink.model import Adopt, Clean, Delete, Reason, Transfer
+from buttersink.report.text import bytes_text, duration_text, escape, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from buttersink.errors import ButterSinkError
+    from buttersink.events import Event
+
+
+class Tone(Enum):
+    """How a line is meant, whatever a display makes of it."""
+
+    PLAIN = "plain"
+    GOOD = "good"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line for standard error, with everything foreign in it escaped."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+_REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.PRESENT: "the destination has it",
+        Reason.ON_FILE_SYSTEM: "the destination's file system has it elsewhere",
+        Reason.CHEAPEST: "least bytes of all parents considered",
+        Reason.ONLY_FULL: "no relative at the destination or in this run",
+        Reason.FULL_CHEAPEST: "no parent would save bytes",
+        Reason.NOT_IN_SOURCE: "not in the source",
+        Reason.LEFTOVER: "left by an interrupted transfer",
+        Reason.PATH_TAKEN: "something else is at its path",
+        Reason.INSIDE_SNAPSHOT: "its path lies inside another snapshot, which is read-only",
+        Reason.UNREACHABLE: "no stream leads to it",
+        Reason.PARENT_FAILED: "what it builds on did not arrive",
+    }
+)
+
+
+def reason_text(reason: Reason, detail: str = "") -> str:
+    """Return a reason in words; `detail` is that of a `model.Skip`, not yet escaped.
+
+    Where the reason is about another snapshot, the detail is that snapshot's path.
+    """
+    named = escape(detail)
+    if not named:
+        return _REASONS[reason]
+    match reason:
+        case Reason.PARENT_FAILED:
+            return f"{named}, which it builds on, did not arrive"
+        case Reason.INSIDE_SNAPSHOT:
+            return f"its path lies inside the snapshot {named}, which is read-only"
+        case _:
+            return f"{_REASONS[reason]}: {named}"
+
+
+def error_text(error: ButterSinkError) -> str:
+    """Return an error and its hint in one line."""
+    return f"error: {escape(str(error))}"
+
+
+def notes(event: Event) -> Iterator[Note]:
+    """Return the lines of an event; none for one that tables or bars show."""
+    match event:
+        case Warned(message=message):
+            yield Note(f"warning: {escape(message)}", Tone.WARNING)
+        case Listed(inventory=inventory):
+            for problem in inventory.problems:
+                message = f"{escape(problem.path)}: {escape(problem.message)}"
+                yield Note(f"warning: {message}", Tone.WARNING)
+        case Planned(dry_run=True):
+            yield Note("Dry run: nothing was changed.")
+        case Failed():
+            yield from _failed(event)
+        case Skipped(skip=skip):
+            why = reason_text(skip.reason, skip.detail)
+            yield Note(f"skipped {escape(skip.path)}: because {why}", Tone.ERROR)
+        case Finished():
+            text = ", ".join(_outcome(event))
+            yield Note(text, Tone.WARNING if event.failed or event.undeleted else Tone.GOOD)
+        case _:
+            yield from _done(event)
+
+
+def _done(event: Event) -> Iterator[Note]:
+    match event:
+        case TransferDone():
+            yield Note(f"sent {escape(event.transfer.path)}: {_volume(event)}")
+        case Adopted(adopt=adopt):
+            yield Note(f"put in place {escape(adopt.path)}")
+        case Deleted(delete=delete):
+            yield Note(f"deleted {escape(delete.path)}")
+        case Cleaned(clean=clean):
+            yield Note(f"removed partial {escape(clean.partial.path)}")
+        case _:
+            return
+
+
+def _failed(event: Failed) -> Iterator[Note]:
+    match event.step:
+        case Transfer(path=path):
+            tried = f"send {escape(path)}"
+        case Adopt(path=path):
+            tried = f"put {escape(path)} in place"
+        case Delete(path=path):
+            tried = f"delete {escape(path)}"
+        case Clean(partial=partial):
+            tried = f"remove partial {escape(partial.path)}"
+    yield Note(f"error: could not {tried}: {escape(event.error.message)}", Tone.ERROR)
+    if event.error.hint:
+        yield Note(f"hint: {escape(event.error.hint)}", Tone.ERROR)
+
+
+def _volume(done: TransferDone) -> str:
+    text = bytes_text(done.plain_bytes)
+    if done.sent_bytes < done.plain_bytes:
+        text += f" ({bytes_text(done.sent_bytes)} carried compressed)"
+    text += f" in {duration_text(done.seconds)}"
+    # A rate over no time would be a number without meaning.
+    return f"{text} ({rate_text(done.plain_bytes / done.seconds)})" if done.seconds > 0 else text
+
+
+def _outcome(finished: Finished) -> Iterator[str]:
+    sent = f"{finished.transferred} sent"
+    if finished.transferred:
+        volume = f"{bytes_text(finished.sent_bytes)} in {duration_text(finished.seconds)}"
+        sent += f" ({volume})"
+    yield sent
+    for number, words in (
+        (finished.adopted, "put in place"),
+        (finished.present, "already there"),
+        (finished.failed, "failed"),
+        (finished.deleted, "deleted"),
+        (finished.undeleted, "not deleted"),
+    ):
+        if number:
+            yield f"{number} {words}"

@@ -1,0 +1,92 @@
+"""Opening directories below a directory, one component at a time, never through a link."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from buttersink.errors import PathTakenError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def split(path: str) -> tuple[list[str], str]:
+    """Split a relative path into the directories that lead to it, and its own name.
+
+    Raises:
+        UsageError: It is absolute, empty, or has a component that leads elsewhere.
+    """
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+        raise UsageError(f"{path!r} is no path below a directory")
+    return parts[:-1], parts[-1]
+
+
+@contextmanager
+def opened(directory_fd: int, parts: list[str]) -> Iterator[int]:
+    """Open the directory that `parts` lead to from `directory_fd`.
+
+    Raises:
+        OSError: FileNotFoundError, or NotADirectoryError where a component is something else
+            (also a link).
+    """
+    fd = os.dup(directory_fd)
+    try:
+        for part in parts:
+            inner = os.open(os.fsencode(part), _DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def make_directories(directory_fd: int, parts: list[str]) -> list[str]:
+    """Create the directories that `parts` lead to; return the paths of those that are new.
+
+    Raises:
+        PathTakenError: Something else stands in the way.
+    """
+    made = []
+    for depth in range(len(parts)):
+        path = "/".join(parts[: depth + 1])
+        try:
+            with opened(directory_fd, parts[:depth]) as fd:
+                os.mkdir(os.fsencode(parts[depth]), dir_fd=fd)
+            made.append(path)
+        except FileExistsError:
+            continue
+        except NotADirectoryError as error:
+            raise PathTakenError(
+                f"{'/'.join(parts[:depth])} is needed as a directory, but is something else",
+                "move it away, or exclude the snapshots below it",
+            ) from error
+    return made
+
+
+def remove_directories(directory_fd: int, paths: list[str]) -> None:
+    """Remove those of the directories, given outermost first, that are empty."""
+    for path in reversed(paths):
+        parents, name = split(path)
+        try:
+            with opened(directory_fd, parents) as fd:
+                os.rmdir(os.fsencode(name), dir_fd=fd)
+        except OSError:  # in use by now: then it has to stay
+            return
+
+
+def exists(directory_fd: int, path: str) -> bool:
+    """Return whether anything is at the relative `path`, or stands where it needs a directory."""
+    parents, name = split(path)
+    try:
+        with opened(directory_fd, parents) as fd:
+            os.stat(os.fsencode(name), dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    return True

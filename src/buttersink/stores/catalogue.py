@@ -1,0 +1,216 @@
+"""From the kernel's facts about subvolumes to what the other ends may know: pure.
+
+The identity of a snapshot is its received_uuid, else its own uuid: what the kernel writes into
+a stream. Several subvolumes of one identity are one snapshot with several paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from buttersink.model import Inventory, Partial, Problem, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from buttersink.btrfs.subvolumes import Quota, Subvolume
+
+_PARTIAL_NAME: Final = re.compile(
+    r"\.buttersink-(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:part|new)"
+)
+
+
+def work_name(uuid: UUID) -> str:
+    """Return the name of the subvolume in which a snapshot is received."""
+    return f".buttersink-{uuid}.part"
+
+
+def staged_name(uuid: UUID) -> str:
+    """Return the name of the finished subvolume before it gets its final name."""
+    return f".buttersink-{uuid}.new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """What a file system holds, seen from one directory of it.
+
+    Attributes:
+        directory: Path of the directory from the top-level subvolume.
+        inventory: What other ends may know.
+        copies: The read-only subvolumes of each identity; those below the directory first.
+        by_path: All subvolumes by path from the top-level subvolume.
+        directory_is_snapshot: The directory itself is a read-only subvolume.
+    """
+
+    directory: str
+    inventory: Inventory
+    copies: Mapping[UUID, tuple[Subvolume, ...]]
+    by_path: Mapping[str, Subvolume]
+    directory_is_snapshot: bool
+
+    def inside(self, path: str) -> tuple[Subvolume, ...]:
+        """Return the subvolumes below the relative `path`, innermost first."""
+        start = _full_path(self.directory, path) + "/"
+        return tuple(
+            self.by_path[p] for p in sorted(self.by_path, reverse=True) if p.startswith(start)
+        )
+
+    def at(self, path: str) -> Subvolume | None:
+        """Return the subvolume at the relative `path`."""
+        return self.by_path.get(_full_path(self.directory, path))
+
+    def relative(self, subvolume: Subvolume) -> str | None:
+        """Return the path of a subvolume below the directory, None if it is outside."""
+        return _relative(subvolume.path, self.directory)
+
+
+def make_catalogue(
+    subvolumes: Iterable[Subvolume],
+    *,
+    directory: str,
+    lineages: Mapping[int, str | None],
+    changed: Collection[int],
+    quotas: Mapping[int, Quota],
+) -> Catalogue:
+    """Sort subvolumes into snapshots, partials and what is left alone.
+
+    Args:
+        subvolumes: All of the file system.
+        directory: The directory's path from the top-level subvolume.
+        lineages: `subvolumes.lineage` of each read-only one, by treeid.
+        changed: Ids of those that were changed since they were received.
+        quotas: Quota numbers by treeid, where they are known.
+    """
+    by_path = {s.path: s for s in subvolumes}
+    copies: dict[UUID, list[Subvolume]] = defaultdict(list)
+    partials: dict[str, Partial] = {}
+    problems: list[Problem] = []
+    writable = 0
+    for subvolume in by_path.values():
+        relative = _relative(subvolume.path, directory)
+        leftover = _partial(subvolume.path)
+        if leftover is not None:
+            path, uuid = leftover
+            if (below := _relative(path, directory)) is not None:
+                partials[below] = Partial(path=below, uuid=uuid)
+            continue
+        if not subvolume.readonly:
+            writable += relative is not None
+            continue
+        identity = _identity(subvolume, changed)
+        if identity is None:
+            message = "has no uuid, as on file systems made before Linux 3.6; it can't be used"
+            problems.append(Problem(path=subvolume.path, message=message))
+            continue
+        copies[identity].append(subvolume)
+        if subvolume.treeid in changed:
+            message = (
+                f"was changed after it was received; its received_uuid {subvolume.received_uuid} "
+                f"is not trusted, and it counts as a snapshot of its own"
+            )
+            problems.append(Problem(path=relative or subvolume.path, message=message))
+    for found in copies.values():
+        found.sort(key=lambda s: (_relative(s.path, directory) is None, os.fsencode(s.path)))
+    ancestors = _ancestors(by_path.values(), changed)
+    snapshots = [
+        _snapshot(
+            identity,
+            found,
+            directory=directory,
+            lineage=lineages.get(found[0].treeid),
+            ancestor=ancestors.get(found[0].treeid),
+            quota=quotas.get(found[0].treeid),
+        )
+        for identity, found in copies.items()
+    ]
+    named = by_path.get(directory)
+    return Catalogue(
+        directory=directory,
+        inventory=Inventory(
+            snapshots=tuple(sorted(snapshots, key=lambda s: (os.fsencode(s.path), s.uuid))),
+            partials=tuple(sorted(partials.values(), key=lambda p: os.fsencode(p.path))),
+            problems=tuple(sorted(problems, key=lambda p: os.fsencode(p.path))),
+            writable=writable,
+        ),
+        copies={identity: tuple(found) for identity, found in copies.items()},
+        by_path=by_path,
+        directory_is_snapshot=named is not None and named.readonly,
+    )
+
+
+def _identity(subvolume: Subvolume, changed: Collection[int]) -> UUID | None:
+    if subvolume.received_uuid is not None and subvolume.treeid not in changed:
+        return subvolume.received_uuid
+    return subvolume.uuid
+
+
+def _full_path(directory: str, relative: str) -> str:
+    return f"{directory}/{relative}" if directory else relative
+
+
+def _relative(path: str, directory: str) -> str | None:
+    """Return `path` relative to `directory`, None unless it is below it."""
+    start = directory + "/" if directory else ""
+    return path[len(start) :] if path.startswith(start) and path != directory else None
+
+
+def _partial(path: str) -> tuple[str, UUID] | None:
+    """Return the outermost partial that `path` is or lies in, and what it was to become."""
+    parts = path.split("/")
+    for number, part in enumerate(parts, start=1):
+        if match := _PARTIAL_NAME.fullmatch(part):
+            return "/".join(parts[:number]), UUID(match["uuid"])
+    return None
+
+
+def _ancestors(subvolumes: Iterable[Subvolume], changed: Collection[int]) -> dict[int, UUID | None]:
+    """Return, by treeid, the identity of the nearest read-only subvolume each one descends from."""
+    by_uuid = {s.uuid: s for s in subvolumes if s.uuid is not None}
+    found: dict[int, UUID | None] = {}
+    for start in by_uuid.values():
+        chain = []
+        subvolume: Subvolume | None = start
+        while subvolume is not None and subvolume.treeid not in found:
+            chain.append(subvolume)
+            found[subvolume.treeid] = None  # ends a loop, which only a damaged tree can have
+            subvolume = by_uuid.get(subvolume.parent_uuid) if subvolume.parent_uuid else None
+        for inner in reversed(chain):
+            above = by_uuid.get(inner.parent_uuid) if inner.parent_uuid else None
+            if above is not None:
+                usable = above.readonly and _partial(above.path) is None
+                found[inner.treeid] = _identity(above, changed) if usable else found[above.treeid]
+    return found
+
+
+def _snapshot(
+    identity: UUID,
+    copies: list[Subvolume],
+    *,
+    directory: str,
+    lineage: str | None,
+    ancestor: UUID | None,
+    quota: Quota | None,
+) -> Snapshot:
+    first = copies[0]
+    received = first.received_uuid == identity
+    inside = [p for s in copies if (p := _relative(s.path, directory)) is not None]
+    return Snapshot(
+        uuid=identity,
+        paths=tuple(inside),
+        elsewhere=tuple(s.path for s in copies[len(inside) :]),
+        created=first.otime,
+        received=received,
+        generation=first.otransid,
+        origin_generation=first.stransid if received else first.otransid,
+        lineage=lineage,
+        parent_uuid=first.parent_uuid,
+        ancestor=ancestor,
+        metadata_bytes=first.bytes_used,
+        total=quota.referenced if quota else None,
+        exclusive=quota.exclusive if quota else None,
+    )

@@ -1,0 +1,173 @@
+"""Where a snapshot is received, and how it gets its final name.
+
+A transfer takes place inside a subvolume with a hidden name, `.buttersink-<uuid>.part`, in the
+final directory. It is the root directory of the receiving program, and holds nothing but
+
+    parent   a read-only snapshot of the parent; its fresh uuid is what the stream is told to
+             build on, so that the program can't find another parent than the planned one
+    new      the subvolume being received
+
+so that a hostile stream can reach nothing else. The finished subvolume gets to the final
+directory as a writable snapshot, `.buttersink-<uuid>.new` (the kernel writes its data out first; a
+read-only one cannot be renamed across directories), is stamped with its identity, made read-only,
+and only then renamed. Whatever is killed at any moment, nothing half-done has a final name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from buttersink.btrfs import ioctl
+from buttersink.btrfs.receive import ReceiveProcess
+from buttersink.errors import PathTakenError, TransferError
+from buttersink.stores.catalogue import staged_name, work_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+RECEIVED_NAME: Final = b"new"
+_PARENT_NAME: Final = b"parent"
+
+
+class Landing:
+    """The hidden subvolume in which one snapshot is received; see the module's text."""
+
+    def __init__(self, directory_fd: int, identity: UUID) -> None:
+        """Remember where; nothing is made yet."""
+        self._directory_fd = directory_fd
+        self._identity = identity
+        self._name = os.fsencode(work_name(identity))
+
+    def prepare(self, parent_fd: int | None) -> UUID | None:
+        """Make it anew, with the parent inside; return the uuid that the parent has there."""
+        self.clear()
+        ioctl.create_subvolume(self._directory_fd, self._name)
+        if parent_fd is None:
+            return None
+        work_fd = self.open()
+        try:
+            ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=True)
+            copy_fd = _open_directory(work_fd, _PARENT_NAME)
+            try:
+                return ioctl.subvolume_info(copy_fd).uuid
+            finally:
+                os.close(copy_fd)
+        finally:
+            os.close(work_fd)
+
+    def open(self) -> int:
+        """Open the work subvolume."""
+        return _open_directory(self._directory_fd, self._name)
+
+    @contextmanager
+    def program(self, program: str, lock_fd: int | None) -> Iterator[ReceiveProcess]:
+        """Run the receiving program, confined to the work subvolume.
+
+        Args:
+            program: Absolute path of `btrfs`.
+            lock_fd: A lock that must be held as long as the program runs, also without us.
+        """
+        work_fd = self.open()
+        try:
+            keep = (work_fd,) if lock_fd is None else (work_fd, lock_fd)
+            # By descriptor, as nobody can put another directory in its place.
+            with ReceiveProcess(program, f"/proc/self/fd/{work_fd}", keep_fds=keep) as process:
+                yield process
+        finally:
+            os.close(work_fd)
+
+    def commit(self, name: str, *, parent: UUID | None) -> int:
+        """Check what was received, put it at its final name, and return its tree id.
+
+        Args:
+            name: Its final name in the directory.
+            parent: What `prepare` returned.
+
+        Raises:
+            TransferError: The result is not what it should be.
+            PathTakenError: Something has taken the name meanwhile.
+        """
+        work_fd = self.open()
+        try:
+            received_fd = _open_directory(work_fd, RECEIVED_NAME)
+            try:
+                info = ioctl.subvolume_info(received_fd)
+                expected = (self._identity, parent, True)
+                if (info.received_uuid, info.parent_uuid, info.readonly) != expected:
+                    raise TransferError(
+                        f"the received subvolume is not what was sent: received_uuid "
+                        f"{info.received_uuid}, parent_uuid {info.parent_uuid}, "
+                        f"{'read-only' if info.readonly else 'writable'}"
+                    )
+                return place(
+                    self._directory_fd,
+                    name,
+                    source_fd=received_fd,
+                    identity=self._identity,
+                    stransid=info.stransid,
+                )
+            finally:
+                os.close(received_fd)
+        finally:
+            os.close(work_fd)
+
+    def clear(self) -> None:
+        """Remove the work subvolume, with all in it, if it is there."""
+        try:
+            work_fd = self.open()
+        except FileNotFoundError:
+            return
+        try:
+            for name in (RECEIVED_NAME, _PARENT_NAME):
+                _destroy_if_there(work_fd, name)
+        finally:
+            os.close(work_fd)
+        ioctl.destroy_subvolume(self._directory_fd, self._name)
+
+
+def place(directory_fd: int, name: str, *, source_fd: int, identity: UUID, stransid: int) -> int:
+    """Make a read-only copy of a subvolume at `name`, with the given identity, in one step.
+
+    Returns its tree id.
+
+    Its rtransid is newer than all its data, which tells later that it wasn't changed since.
+
+    Raises:
+        PathTakenError: Something is at `name`.
+    """
+    staged = os.fsencode(staged_name(identity))
+    _destroy_if_there(directory_fd, staged)
+    ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
+    try:
+        staged_fd = _open_directory(directory_fd, staged)
+        try:
+            ioctl.set_received(staged_fd, received_uuid=identity, stransid=stransid)
+            ioctl.set_readonly(staged_fd)
+            treeid = ioctl.subvolume_info(staged_fd).treeid
+        finally:
+            os.close(staged_fd)
+        ioctl.rename_new(directory_fd, staged, os.fsencode(name))
+    except FileExistsError as error:
+        _destroy_if_there(directory_fd, staged)
+        raise PathTakenError(f"{name} has come into being meanwhile", "move it away") from error
+    except BaseException:
+        _destroy_if_there(directory_fd, staged)
+        raise
+    return treeid
+
+
+def _open_directory(directory_fd: int, name: bytes) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, dir_fd=directory_fd)
+
+
+def _destroy_if_there(directory_fd: int, name: bytes) -> None:
+    try:
+        ioctl.destroy_subvolume(directory_fd, name)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise

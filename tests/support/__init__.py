@@ -1,0 +1,1 @@
+"""What the tests share: file systems to work on, histories to send, and trees to compare."""

@@ -1,0 +1,219 @@
+"""One example of each event, for the tests of reports; also those in docs/json.md."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from buttersink.errors import BusyError, NoSpaceError
+from buttersink.events import (
+    Adopted,
+    Cleaned,
+    Deleted,
+    Failed,
+    Finished,
+    Listed,
+    ListEntry,
+    Measuring,
+    Planned,
+    Skipped,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+    Warned,
+)
+from buttersink.model import (
+    Adopt,
+    Certainty,
+    Clean,
+    Delete,
+    Diff,
+    Inventory,
+    Keep,
+    Partial,
+    Plan,
+    Problem,
+    Reason,
+    Size,
+    Skip,
+    Snapshot,
+    StreamOptions,
+    Transfer,
+)
+from buttersink.report import make_reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from buttersink.events import Event
+    from buttersink.report import Reporter
+
+
+def identity(number: int) -> UUID:
+    return UUID(int=0xDEAD0000_0000_4000_8000_000000000000 + number)
+
+
+def snapshot(number: int, path: str = "", *, received: bool = False) -> Snapshot:
+    return Snapshot(
+        uuid=identity(number),
+        paths=(path or f"daily/{number}",),
+        created=datetime(2024, 1, 1, 3, tzinfo=UTC) + timedelta(days=number - 1),
+        received=received,
+    )
+
+
+def transfer(
+    to: Snapshot,
+    parent: Snapshot | None = None,
+    *,
+    size: Size = Size(5120),  # noqa: B008 - frozen
+) -> Transfer:
+    return Transfer(
+        snapshot=to,
+        diff=Diff(to.uuid, parent.uuid if parent else None),
+        path=to.path,
+        size=size,
+        reason=Reason.CHEAPEST if parent else Reason.ONLY_FULL,
+        parent_path=parent.path if parent else None,
+    )
+
+
+def planned(*steps: Transfer | Keep | Adopt | Skip, dry_run: bool = False) -> Planned:
+    return Planned(
+        source="/mnt/snaps/", destination="/bak/", plan=Plan(steps=steps), dry_run=dry_run
+    )
+
+
+def listed(*entries: ListEntry) -> Listed:
+    return Listed(end="/mnt/snaps/", entries=entries, inventory=Inventory())
+
+
+ONE, TWO, THREE, FOUR, FIVE = (snapshot(number) for number in range(1, 6))
+
+FULL = transfer(TWO, size=Size(1 << 20, Certainty.ESTIMATE))
+INCREMENTAL = transfer(THREE, TWO)
+ADOPT = Adopt(snapshot=FOUR, path="daily/4")
+BLOCKED = Skip(snapshot=FIVE, path="daily/5", reason=Reason.PATH_TAKEN)
+ORPHANED = Skip(snapshot=THREE, path="daily/3", reason=Reason.PARENT_FAILED, detail="daily/2")
+DELETE = Delete(uuid=identity(9), path="daily/old")
+CLEAN = Clean(partial=Partial(path="daily/.part", uuid=identity(3)))
+
+PLANNED = Planned(
+    source="/mnt/snaps/",
+    destination="ssh://backup/bak/",
+    plan=Plan(
+        cleans=(CLEAN,),
+        steps=(Keep(snapshot=ONE, path="daily/1"), FULL, INCREMENTAL, ADOPT, BLOCKED),
+        deletes=(DELETE,),
+        options=StreamOptions(version=2, compressed=True),
+    ),
+    dry_run=True,
+)
+
+LISTED = Listed(
+    end="/mnt/snaps/",
+    entries=(
+        ListEntry(snapshot=ONE, predecessor=None, increment=Size(0, Certainty.UNKNOWN)),
+        ListEntry(
+            snapshot=Snapshot(
+                uuid=TWO.uuid,
+                paths=("daily/2", "weekly/1"),
+                created=datetime(2024, 1, 2, 4, 30, 15, tzinfo=timezone(timedelta(hours=1))),
+                received=True,
+                total=1 << 30,
+                exclusive=4096,
+            ),
+            predecessor=ONE,
+            increment=Size(5120),
+        ),
+    ),
+    inventory=Inventory(
+        partials=(Partial(path="daily/.part"),),
+        problems=(Problem(path="daily/z", message="its received uuid is another's"),),
+        writable=2,
+    ),
+)
+
+EVENTS: tuple[Event, ...] = (
+    LISTED,
+    Measuring(done=1, total=3),
+    PLANNED,
+    Warned(message="the destination has little space"),
+    Cleaned(clean=CLEAN),
+    TransferStarted(transfer=INCREMENTAL, number=2, count=2),
+    TransferProgress(transfer=INCREMENTAL, plain_bytes=2560),
+    TransferDone(transfer=INCREMENTAL, plain_bytes=5120, sent_bytes=2048, seconds=0.1),
+    Failed(step=FULL, error=NoSpaceError("the destination is full", "delete something")),
+    Skipped(skip=ORPHANED),
+    Adopted(adopt=ADOPT),
+    Deleted(delete=DELETE),
+    Finished(
+        transferred=1,
+        adopted=1,
+        present=1,
+        failed=2,
+        deleted=1,
+        undeleted=1,
+        sent_bytes=2048,
+        seconds=0.1,
+    ),
+)
+"""One of each kind."""
+
+ERROR = BusyError("another run holds /bak", "wait for it to end")
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Report:
+    """A reporter and what it wrote."""
+
+    def __init__(
+        self,
+        *,
+        terminal: bool = False,
+        quiet: int = 0,
+        json: bool = False,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._stdout, self._stderr = (
+            (Terminal(), Terminal()) if terminal else (io.StringIO(), io.StringIO())
+        )
+        self.reporter: Reporter = make_reporter(
+            stdout=self._stdout,
+            stderr=self._stderr,
+            terminal=terminal,
+            quiet=quiet,
+            json=json,
+            clock=clock or Clock(),
+        )
+
+    def of(self, *events: Event) -> Report:
+        for event in events:
+            self.reporter(event)
+        return self
+
+    @property
+    def out(self) -> str:
+        return self._stdout.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self._stderr.getvalue()
