@@ -8,6 +8,7 @@ a chain of any length is fine.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class _Heaps:
         """Return a heap of these edges, which are in no heap yet."""
         # A chain of left children in ascending order is a heap already.
         members.sort(key=self.key.__getitem__)
-        for upper, lower in zip(members, members[1:], strict=False):
+        for upper, lower in pairwise(members):
             self._left[upper] = lower
         return members[0] if members else _NONE
 
@@ -90,11 +91,13 @@ class _Heaps:
 
     def meld(self, one: int, other: int) -> int:
         """Return the heap of the edges of both."""
-        if one == _NONE or other == _NONE:
-            return other if one == _NONE else one
+        if one == _NONE:
+            return other
+        if other == _NONE:
+            return one
         key, left, right = self.key, self._left, self._right
         top = above = _NONE
-        while one != _NONE and other != _NONE:
+        while True:
             if (key[other], other) < (key[one], one):
                 one, other = other, one
             self._push_down(one)
@@ -102,12 +105,14 @@ class _Heaps:
                 top = one
             else:
                 left[above] = one
-            # Walking down to the right while swapping the children keeps the heap balanced,
+            # Going down on the right while swapping the children keeps the heap balanced,
             # amortised, with no ranks to maintain.
-            above = one
-            one, right[one] = right[one], left[one]
-        left[above] = other if one == _NONE else one
-        return top
+            above, below = one, right[one]
+            right[above] = left[above]
+            if below == _NONE:
+                left[above] = other
+                return top
+            one = below
 
     def _push_down(self, top: int) -> None:
         amount = self._pending[top]

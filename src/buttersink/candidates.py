@@ -142,9 +142,8 @@ class _Kin:
                 found[uuid] = None  # ends the walk also in a circle, should a listing contain one
                 trail.append(uuid)
                 uuid = above.get(uuid)
-            if uuid is None:
-                ancestor = None
-            else:
+            ancestor = None
+            if uuid is not None:
                 ancestor = index_of[uuid] if uuid in index_of else found[uuid]
             found.update(dict.fromkeys(trail, ancestor))
             if ancestor is not None:

@@ -159,7 +159,7 @@ def _reporting(options: Options) -> Iterator[Reporter]:
     with make_reporter(
         stdout=sys.stdout,
         stderr=sys.stderr,
-        terminal=sys.stdout.isatty() and sys.stderr.isatty(),
+        terminal=sys.stderr.isatty(),
         quiet=options.quiet,
         json=options.json,
     ) as reporter:

@@ -233,7 +233,10 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """`snapshot` was asked for, but cannot be put at `path`; `detail` completes the reason."""
+    """`snapshot` was asked for, but cannot be put at `path`.
+
+    `detail` says why in words; for PARENT_FAILED it is the parent's path.
+    """
 
     snapshot: Snapshot
     path: str

@@ -66,7 +66,7 @@ def test_what_is_not_printable_is_written_out(text: str, shown: str) -> None:
         (123456, "120.6 KiB"),
         (1023 * KIB, "1023 KiB"),
         (1024 * KIB - 1, "1.000 MiB"),
-        (int(9.9999 * KIB), "10.00 KiB"),
+        (10 * KIB**2 - 100, "10.00 MiB"),
         (KIB**3, "1.000 GiB"),
         (KIB**4, "1.000 TiB"),
         (KIB**5, "1.000 PiB"),

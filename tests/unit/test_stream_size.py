@@ -110,7 +110,7 @@ def test_what_follows_end_is_not_counted() -> None:
             encode_stream_header(1) + head() + COMMAND_HEADER.pack(MAX_COMMAND + 1, 15, 0),
             "a command of 1048577 bytes",
         ),
-        (full(encode_command(C.UPDATE_EXTENT, [], 1)), "laid out"),
+        (encode_stream_header(1) + encode_command(C.UPDATE_EXTENT, [], 1), "laid out"),
         (full(encode_command(C.UPDATE_EXTENT, [(A.PATH, bytes(40))], 1)), "laid out"),
         (
             full(

@@ -172,6 +172,21 @@ def test_a_second_path_hidden_where_a_known_attribute_is_expected_is_found(versi
             passed(full(encode_command(C.UTIMES, attributes, version), version=version))
 
 
+@pytest.mark.parametrize("command", [c for c in PATH_ONLY if c <= C.UTIMES and c != C.WRITE])
+def test_a_second_path_appended_to_a_command_is_found(command: Command) -> None:
+    attributes = [(A.PATH, b"a"), *PATH_ONLY[command], (A.PATH, b"../up")]
+    with pytest.raises(CorruptStreamError, match="PATH stands there twice"):
+        passed(full(encode_command(command, attributes, 1)))
+
+
+@pytest.mark.parametrize("command", PATH_ONLY)
+def test_another_attribute_in_the_place_of_the_path_is_not_taken_for_it(command: Command) -> None:
+    with pytest.raises(CorruptStreamError, match="PATH is missing"):
+        passed(
+            full(encode_command(command, [(A.CTRANSID, b"a"), *PATH_ONLY[command]], 3), version=3)
+        )
+
+
 @given(st.data())
 def test_no_order_or_mix_of_attributes_smuggles_a_path_past_the_guard(data: st.DataObject) -> None:
     version = data.draw(st.sampled_from([1, 2]))
@@ -227,6 +242,11 @@ def test_a_clone_from_any_other_snapshot_is_refused() -> None:
         passed(stream(head(parent=PARENT), clone(OTHER)), INCREMENTAL)
     with pytest.raises(CorruptStreamError, match="clone from outside"):
         passed(full(clone(PARENT)))
+
+
+def test_a_clone_from_nowhere_is_refused() -> None:
+    with pytest.raises(CorruptStreamError, match="CLONE_UUID is missing"):
+        passed(full(encode_command(C.CLONE, [(A.PATH, b"a"), (A.CLONE_PATH, b"b")], 1)))
 
 
 @pytest.mark.parametrize("number", [0, 27, 1000, 65535])

@@ -202,7 +202,7 @@ def _step(step: Step | Delete | Clean) -> Fields:
                 fields["parent"] = {"uuid": str(diff.parent), "path": step.parent_path}
             fields["size"] = _size(step.size)
         case Skip(detail=detail):
-            fields["detail"] = detail
+            fields["detail"] = detail or None
         case _:
             pass
     return fields

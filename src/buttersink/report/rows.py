@@ -108,7 +108,7 @@ def plan_total(planned: Planned) -> str:
     plan = planned.plan
     steps = plan.steps
     sizes = [transfer.size for transfer in plan.transfers]
-    parts = [f"{len(sizes)} to send" + (f" ({total_text(sizes)})" if sizes else "")]
+    parts = [f"{len(sizes)} to send ({total_text(sizes)})"] if sizes else []
     parts += [
         f"{number} {words}"
         for number, words in (
@@ -121,7 +121,9 @@ def plan_total(planned: Planned) -> str:
     ]
     if plan.cleans:
         parts.append(f"{count_text(len(plan.cleans), 'partial')} to remove")
-    return f"{escape(planned.source)} to {escape(planned.destination)}: {', '.join(parts)}"
+    # Where only leftovers are removed, there is no source.
+    source = f"{escape(planned.source)} to " if planned.source else ""
+    return f"{source}{escape(planned.destination)}: {', '.join(parts) or 'nothing to do'}"
 
 
 def entries_inside(listed: Listed) -> list[ListEntry]:

@@ -122,8 +122,8 @@ def _table(*headings: str) -> Table:
     """Return an empty table whose cells fold, so that no part of a name is ever cut off."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in headings:
-        justify = "right" if heading in _NUMBERS else "left"
-        table.add_column(heading, justify=justify, overflow="fold")
+        number = heading in _NUMBERS
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
     return table
 
 

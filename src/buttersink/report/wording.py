@@ -13,7 +13,6 @@ from buttersink.events import (
     Deleted,
     Failed,
     Finished,
-    Listed,
     Planned,
     Skipped,
     TransferDone,
@@ -66,18 +65,14 @@ _REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
 def reason_text(reason: Reason, detail: str = "") -> str:
     """Return a reason in words; `detail` is that of a `model.Skip`, not yet escaped.
 
-    Where the reason is about another snapshot, the detail is that snapshot's path.
+    The detail of a failed parent is its path. Any other is a sentence that says the same as the
+    reason, but of this case, and so takes its place.
     """
-    named = escape(detail)
-    if not named:
+    if not detail:
         return _REASONS[reason]
-    match reason:
-        case Reason.PARENT_FAILED:
-            return f"{named}, which it builds on, did not arrive"
-        case Reason.INSIDE_SNAPSHOT:
-            return f"its path lies inside the snapshot {named}, which is read-only"
-        case _:
-            return f"{_REASONS[reason]}: {named}"
+    if reason is Reason.PARENT_FAILED:
+        return f"{escape(detail)}, which it builds on, did not arrive"
+    return escape(detail)
 
 
 def error_text(error: ButterSinkError) -> str:
@@ -86,14 +81,13 @@ def error_text(error: ButterSinkError) -> str:
 
 
 def notes(event: Event) -> Iterator[Note]:
-    """Return the lines of an event; none for one that tables or bars show."""
+    """Return the lines of an event; none for one that tables or bars show.
+
+    The problems of a listing make none either: they come as `events.Warned`, as in any run.
+    """
     match event:
         case Warned(message=message):
             yield Note(f"warning: {escape(message)}", Tone.WARNING)
-        case Listed(inventory=inventory):
-            for problem in inventory.problems:
-                message = f"{escape(problem.path)}: {escape(problem.message)}"
-                yield Note(f"warning: {message}", Tone.WARNING)
         case Planned(dry_run=True):
             yield Note("Dry run: nothing was changed.")
         case Failed():
@@ -102,8 +96,8 @@ def notes(event: Event) -> Iterator[Note]:
             why = reason_text(skip.reason, skip.detail)
             yield Note(f"skipped {escape(skip.path)}: because {why}", Tone.ERROR)
         case Finished():
-            text = ", ".join(_outcome(event))
-            yield Note(text, Tone.WARNING if event.failed or event.undeleted else Tone.GOOD)
+            incomplete = event.failed or event.undeleted
+            yield Note(_summary(event), Tone.WARNING if incomplete else Tone.GOOD)
         case _:
             yield from _done(event)
 
@@ -146,18 +140,20 @@ def _volume(done: TransferDone) -> str:
     return f"{text} ({rate_text(done.plain_bytes / done.seconds)})" if done.seconds > 0 else text
 
 
-def _outcome(finished: Finished) -> Iterator[str]:
+def _summary(finished: Finished) -> str:
     sent = f"{finished.transferred} sent"
     if finished.transferred:
         volume = f"{bytes_text(finished.sent_bytes)} in {duration_text(finished.seconds)}"
         sent += f" ({volume})"
-    yield sent
-    for number, words in (
-        (finished.adopted, "put in place"),
-        (finished.present, "already there"),
-        (finished.failed, "failed"),
-        (finished.deleted, "deleted"),
-        (finished.undeleted, "not deleted"),
-    ):
-        if number:
-            yield f"{number} {words}"
+    others = [
+        f"{number} {words}"
+        for number, words in (
+            (finished.adopted, "put in place"),
+            (finished.present, "already there"),
+            (finished.failed, "failed"),
+            (finished.deleted, "deleted"),
+            (finished.undeleted, "not deleted"),
+        )
+        if number
+    ]
+    return ", ".join([sent, *others]) if finished.transferred or others else "done"

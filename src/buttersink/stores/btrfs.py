@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import time
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ class BtrfsStore:
 
     def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
         """See `store.Source`; a send of metadata alone, which names every extent it leaves out."""
-        meter = StubMeter(options.version)
+        meter = StubMeter(options.version, page_size=mmap.PAGESIZE)
         buffer = memoryview(bytearray(_MEASURE_BUFFER))
         with self._kernel_send(diff, ioctl.SEND_NO_FILE_DATA, options.version) as stream:
             while count := stream.readinto(buffer):

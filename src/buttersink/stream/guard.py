@@ -71,7 +71,8 @@ class StreamGuard:
     def plain_bytes(self) -> int:
         """Size so far of the stream as it came, counted as if its extents were not compressed.
 
-        At the end it equals what `StubMeter` measures for the same diff and version.
+        At the end it equals what `StubMeter` measures for the same diff and version, to the
+        exactness of that. Rewriting does not change it.
         """
         return self._plain_bytes
 

@@ -19,6 +19,7 @@ from buttersink.stream.format import (
     COMMAND_HEADER_SIZE,
     COMMANDS,
     MAX_PATH,
+    UUID_SIZE,
     Attribute,
     Command,
     decode_attributes,
@@ -43,6 +44,9 @@ _ON_TOP_DIRECTORY: Final = frozenset(
     )
 )
 """Commands that may have the empty path, the kernel's name for the top directory."""
+
+_FILE_LEN_SIZE: Final = 8
+"""Bytes of UNENCODED_FILE_LEN."""
 
 _SHOWN_BYTES: Final = 80
 """How much of a bad path a message shows."""
@@ -240,7 +244,7 @@ class Vetter:
     def _decoded_bytes(self, attributes: Mapping[Attribute, memoryview]) -> int:
         """Return the bytes of the WRITE commands that a compressed extent would have been."""
         field = attributes.get(Attribute.UNENCODED_FILE_LEN)
-        if field is None or len(field) != struct.calcsize("<Q"):
+        if field is None or len(field) != _FILE_LEN_SIZE:
             raise CorruptStreamError("UNENCODED_FILE_LEN is missing or damaged")
         size = int.from_bytes(field, "little")
         writes = -(-size // self._largest_write)
@@ -256,7 +260,6 @@ def decode_uuid(attributes: Mapping[Attribute, memoryview], attribute: Attribute
     data = attributes.get(attribute)
     if data is None:
         raise CorruptStreamError(f"{attribute.name} is missing")
-    try:
-        return UUID(bytes=bytes(data))
-    except ValueError as error:
-        raise CorruptStreamError(f"{attribute.name} has {len(data)} bytes, not 16") from error
+    if len(data) != UUID_SIZE:
+        raise CorruptStreamError(f"{attribute.name} has {len(data)} bytes, not {UUID_SIZE}")
+    return UUID(bytes=bytes(data))

@@ -134,6 +134,17 @@ def parse(line: str) -> Entry:
     Raises:
         ValueError: `line` is not exactly what `Entry.line` makes.
     """
+    try:
+        entry = _parse(line)
+    except ValueError as error:
+        raise ValueError(f"not an entry: {line}") from error
+    if entry.type not in TYPES or entry.line() != line:
+        raise ValueError(f"not an entry: {line}")
+    return entry
+
+
+def _parse(line: str) -> Entry:
+    """Return the entry that `line` stands for; lenient, so that `parse` has to check it."""
     kind, path, *pairs = line.split(" ")
     values = dict(pair.split("=", 1) for pair in pairs)
 
@@ -144,7 +155,7 @@ def parse(line: str) -> Entry:
         return unescape(values[key]) if key in values else None
 
     device = tuple(int(part) for part in values["device"].split(":")) if "device" in values else ()
-    entry = Entry(
+    return Entry(
         path=unescape(path),
         type=kind,
         mode=int(values.get("mode", ""), 8),
@@ -157,14 +168,13 @@ def parse(line: str) -> Entry:
         link=raw("link"),
         sha256=values.get("sha256"),
         xattrs=tuple(
-            (unescape(key.removeprefix("xattr:")), unescape(value))
-            for key, value in values.items()
-            if key.startswith("xattr:")
+            sorted(
+                (unescape(key.removeprefix("xattr:")), unescape(value))
+                for key, value in values.items()
+                if key.startswith("xattr:")
+            )
         ),
     )
-    if kind not in TYPES or entry.line() != line:
-        raise ValueError(line)
-    return entry
 
 
 def write(entries: Iterable[Entry], put: Callable[[bytes], object]) -> str:

@@ -181,7 +181,7 @@ class _Walk:
         self._levels: list[_Level] = []
         self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
         try:
-            self._here = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._here = _open(self.root, os.O_DIRECTORY)
         except OSError as error:
             raise _unreadable(self.root, TOP, error) from error
 
@@ -198,7 +198,7 @@ class _Walk:
                 if visit := self._step(self._levels[-1]):
                     yield visit
         except OSError as error:
-            raise _unreadable(self.root, bytes(self._path), error) from error
+            raise _unreadable(self.root, bytes(self._path) or TOP, error) from error
 
     def _step(self, level: _Level) -> _Visit | None:
         """Visit what is next in `level`, or go down or up."""
@@ -228,11 +228,11 @@ class _Walk:
         entry = self._entry(name, status)
         if entry.type != "file" or entry.link is not None:
             return entry, None
-        return entry, _File(_open(name, 0, self._here), status)
+        return entry, _File(_open(name, os.O_NOFOLLOW, self._here), status)
 
     def _move(self, name: bytes) -> None:
         """Open the directory `name` in place of the one that is open."""
-        left, self._here = self._here, _open(name, os.O_DIRECTORY, self._here)
+        left, self._here = self._here, _open(name, os.O_DIRECTORY | os.O_NOFOLLOW, self._here)
         os.close(left)
 
     def _level(self) -> _Level:
@@ -314,12 +314,12 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _open(name: bytes, flags: int, directory: int) -> int:
-    """Open `name` in `directory` for reading; never what a symbolic link points to.
+def _open(name: bytes, flags: int, directory: int | None = None) -> int:
+    """Open `name` in `directory` for reading, if possible without a trace.
 
     O_NONBLOCK is for a fifo that has taken the place of a file since it was looked at.
     """
-    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags |= os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=directory)
     except PermissionError:  # O_NOATIME is for the owner and root only

@@ -1,0 +1,54 @@
+# Everything a user or developer runs. `make demo` and `make test` install what they need.
+PYTHON ?= python3
+PREFIX ?= /usr/local
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check bench format install uninstall clean
+help:
+	@echo "make demo      a tour on loop-mounted btrfs file systems (root)"
+	@echo "make test      all tests, on real btrfs (root)"
+	@echo "make check     lint, types, layers"
+	@echo "make bench     side-by-side benchmarks (root)"
+	@echo "make install   install for all users below PREFIX ($(PREFIX))"
+	@echo "make uninstall take that back"
+
+$(READY): pyproject.toml constraints.txt scripts/setup
+	scripts/setup $(PYTHON) $(VENV)
+	@touch $@
+
+demo: $(READY)
+	@scripts/need-btrfs "make demo"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/tour
+
+test: $(READY)
+	@scripts/need-btrfs "make test"
+	$(BIN)/coverage erase
+	BUTTERSINK_REQUIRE_KERNEL=1 $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	@scripts/need-btrfs "make bench"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+install:
+	scripts/install $(PYTHON) $(PREFIX)
+
+uninstall:
+	rm -rf $(PREFIX)/lib/buttersink
+	rm -f $(PREFIX)/bin/buttersink $(PREFIX)/bin/btrfslist $(PREFIX)/bin/checksumdir
+
+clean:
+	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist build
