@@ -1,4 +1,4 @@
-"""Which sizes to find out next, and how far: so that little is measured, and nothing twice over.
+"""Which sizes to find out next, and how far: so that little is measured, and nothing in vain.
 
 A plan is made with what is known: final sizes, and lower bounds (0 at first) for the rest. Only
 what such a plan chose needs measuring; when all of that is final, no better plan exists, because
@@ -6,12 +6,12 @@ the others can only be dearer than they were taken for. Measuring stops at a lim
 refuting a large full send costs no more than reading about as much of it as the diff it competes
 with.
 
-One question can't be answered that way: which snapshot of a group should be the one that is sent
-in full, if the destination has none of the group. Every full stream would have to be measured to
-the end. It hardly matters, though: sending A and then what turns A into B moves the same data as
-sending B and then what turns B into A. They differ only by the commands that delete. So full
-streams are compared with the diffs they would replace, and not with each other; `refuted` says
-precisely how.
+One question is too dear to be answered that way: at which of its snapshots a group is entered,
+that is, which of them is sent in full or on a parent that the destination already has. All those
+sends would have to be measured nearly to the end. But it hardly matters: sending A and then what
+turns A into B moves the same data as sending B and then what turns B into A; the totals differ by
+commands that delete. So a diff that is known to take more than every diff it could replace is
+passed over, see `refuted`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FIRST_LIMIT = 16 << 20
 """Bytes up to which the first diff of a snapshot is measured: enough for most increments."""
 
-LIMIT_GROWTH = 16
-"""What a limit grows by, if no diff of a snapshot ended within it: work grows by a 15th at most."""
+LIMIT_GROWTH = 8
+"""Factor by which the limit grows while no diff of a snapshot has ended within it."""
 
 LEAST_LIMIT = 64 << 10
 """Bytes below which stopping early saves nothing."""
@@ -63,24 +63,23 @@ def lower_bound(size: Size | None) -> int:
 
 
 def refuted(candidates: Sequence[Diff], sizes: Mapping[Diff, Size]) -> frozenset[Diff]:
-    """Return the full streams that need no more measuring, because they can't help noticeably.
+    """Return the diffs that are passed over with no further measuring.
 
-    That is, each diff on a known way to the snapshot takes less than its full stream takes at
-    least. A *way* is a sequence of diffs of final size, from a snapshot that the destination
-    has, or whose full stream is of final size, or is refuted itself.
+    They take more than each of the diffs on a known way to the same snapshot. A *way* is a
+    sequence of diffs of final size that starts at nothing, at what the destination has, or at a
+    snapshot for which all other diffs are of final size or refuted.
 
-    Full streams of final size are never among them: they compete in the plan.
+    Diffs of final size are never among them: they compete in the plan.
     """
-    fulls = [diff for diff in candidates if diff.parent is None]
-    if all(diff not in sizes or is_final(sizes[diff]) for diff in fulls):
+    if all(is_final(size) for size in sizes.values()):
         return frozenset()
     ways = _known_ways(candidates, sizes)
     return frozenset(
         diff
-        for diff in fulls
-        if not is_final(sizes.get(diff))
-        and diff.to in ways
-        and lower_bound(sizes.get(diff)) > ways[diff.to].largest
+        for diff in candidates
+        if diff.to in ways
+        and not is_final(size := sizes.get(diff))
+        and lower_bound(size) > ways[diff.to].largest
     )
 
 
@@ -89,7 +88,7 @@ def next_measurements(
 ) -> tuple[Measurement, ...]:
     """Return what to measure before planning again; nothing if the sizes of `chosen` are final.
 
-    Each is a step forward: its limit is above its lower bound, and so is the one next time.
+    Each measurement is a step forward: it ends with the final size or with a higher bound.
 
     Args:
         chosen: The diffs of the current plan.
@@ -109,13 +108,13 @@ def next_measurements(
     limits: dict[Diff, int | None] = {}
     for diff in unsure:
         limits.update(_limits(diff, rivals[diff.to], sizes, ways.get(diff.to)))
-    if any(diff.parent is None and diff in sizes for diff in unsure):
-        # A full send came back. As soon as it is refuted, another of its group would take its
-        # place, and so on, one a round; so each is compared with the diff it would replace.
-        for to, way in ways.items():
-            full = Diff(to)
-            if _can_grow(full, sizes, way.last) and full in rivals[to]:
-                limits.setdefault(full, way.last)
+    if any(diff in sizes for diff in unsure):
+        # What was measured once, in vain, came back, as the entrance to a group. Once it is
+        # refuted, another one of the group would come up, and so on, one a round; so each is
+        # compared at once with the diff that it would replace first.
+        for diff in candidates:
+            if diff.to in ways and _may_be_below(ways[diff.to].last, diff, sizes):
+                limits.setdefault(diff, max(ways[diff.to].last, LEAST_LIMIT))
     return tuple(Measurement(diff=d, limit=limits[d]) for d in candidates if d in limits)
 
 
@@ -123,44 +122,37 @@ def _limits(
     chosen: Diff, rivals: Sequence[Diff], sizes: Mapping[Diff, Size], way: _Way | None
 ) -> dict[Diff, int | None]:
     """Return what to measure for one snapshot, whose chosen diff is not of final size."""
-    best = min((s.nbytes for d in rivals if is_final(s := sizes.get(d))), default=None)
     if len(rivals) == 1:
         return {chosen: None}
-    if best is not None:
-        limits = _limits_against(best, rivals, sizes, way)
-        if chosen in limits:
-            return limits
-        # It is known to take more than the best one, and is needed nonetheless.
-        if chosen.parent is None and way is not None and _can_grow(chosen, sizes, way.largest):
-            return {**limits, chosen: way.largest}
-        return {**limits, chosen: None}
+    finals = [size.nbytes for diff in rivals if is_final(size := sizes.get(diff))]
+    if finals:
+        limit = max(min(finals) if way is None else way.last, LEAST_LIMIT)
+        limits: dict[Diff, int | None] = {
+            diff: limit for diff in rivals if _may_be_below(limit, diff, sizes)
+        }
+        if chosen not in limits:
+            # It is known to take more than the best one, and is needed nonetheless.
+            may_win = way is not None and _may_be_below(way.largest, chosen, sizes)
+            limits[chosen] = way.largest if way is not None and may_win else None
+        return limits
     if not any(diff in sizes for diff in rivals):
         # The nearest one, as a rule. If not even the plan that takes everything unknown for free
         # can do without a full send, then its size will be needed.
         return {chosen: None if chosen.parent is None else FIRST_LIMIT}
-    limit = max(FIRST_LIMIT, LIMIT_GROWTH * lower_bound(sizes.get(chosen)))
-    return {diff: limit for diff in rivals if _can_grow(diff, sizes, limit)}
+    return _limits_of_race(rivals, sizes)
 
 
-def _limits_against(
-    best: int, rivals: Sequence[Diff], sizes: Mapping[Diff, Size], way: _Way | None
-) -> dict[Diff, int | None]:
-    """Return how to find out which of `rivals` take less than `best` bytes.
-
-    A full send is compared with the last diff of the known way instead, which it would replace
-    if the group was planned anew from there.
-    """
-    limits: dict[Diff, int | None] = {}
-    for diff in rivals:
-        limit = best if diff.parent is not None or way is None else max(best, way.last)
-        limit = max(limit, LEAST_LIMIT)
-        if _can_grow(diff, sizes, limit):
-            limits[diff] = limit
-    return limits
+def _limits_of_race(rivals: Sequence[Diff], sizes: Mapping[Diff, Size]) -> dict[Diff, int | None]:
+    """Return how to find any final size: all step by step, full sends one step behind."""
+    behind = min(lower_bound(sizes.get(diff)) for diff in rivals if diff.parent is not None)
+    ahead = max(FIRST_LIMIT, LIMIT_GROWTH * behind)
+    behind = max(FIRST_LIMIT, behind)
+    limits = {diff: behind if diff.parent is None else ahead for diff in rivals}
+    return {d: limit for d, limit in limits.items() if _may_be_below(limit, d, sizes)}
 
 
-def _can_grow(diff: Diff, sizes: Mapping[Diff, Size], limit: int) -> bool:
-    """Whether measuring up to `limit` says more than is known."""
+def _may_be_below(limit: int, diff: Diff, sizes: Mapping[Diff, Size]) -> bool:
+    """Whether the size is not final, and may yet turn out to be `limit` at most."""
     size = sizes.get(diff)
     return not is_final(size) and lower_bound(size) <= limit
 
@@ -170,7 +162,7 @@ class _Way:
     """The best known way to a snapshot, over diffs of final size.
 
     Attributes:
-        largest: Bytes of its largest diff, of those that a full send could replace.
+        largest: Bytes of its largest diff.
         last: Bytes of the diff that leads to the snapshot itself.
     """
 
@@ -181,18 +173,15 @@ class _Way:
 def _known_ways(candidates: Sequence[Diff], sizes: Mapping[Diff, Size]) -> dict[UUID, _Way]:
     """Find for each snapshot the way whose largest diff is least (see `refuted`)."""
     goals = {diff.to for diff in candidates}
-    full_bounds: dict[UUID, int] = {}
+    doubt: dict[UUID, int] = {}  # the least that any diff not of final size may take
     onward: defaultdict[UUID, list[tuple[int, UUID]]] = defaultdict(list)
     waiting: list[tuple[int, int, UUID]] = []  # (largest, last, snapshot)
     for diff in candidates:
         size = sizes.get(diff)
-        if diff.parent is None:
-            full_bounds[diff.to] = lower_bound(size)
         if not is_final(size):
-            continue
-        if diff.parent is None:
-            heappush(waiting, (0, 0, diff.to))
-        elif diff.parent in goals:
+            bound = lower_bound(size)
+            doubt[diff.to] = min(doubt.get(diff.to, bound), bound)
+        elif diff.parent in goals and diff.parent is not None:
             onward[diff.parent].append((size.nbytes, diff.to))
         else:
             heappush(waiting, (size.nbytes, size.nbytes, diff.to))
@@ -202,12 +191,12 @@ def _known_ways(candidates: Sequence[Diff], sizes: Mapping[Diff, Size]) -> dict[
         if reached in ways and ways[reached].largest <= largest:
             continue
         ways[reached] = _Way(largest=largest, last=last)
-        # Where a full send is refuted, the diffs before need no further comparison: one from
-        # there on replaces them no better than that would. A way may thus turn out better after
-        # it was followed; then it is followed again.
-        carried = 0 if full_bounds.get(reached, 0) > largest else largest
+        # If all else is refuted here, nothing further on needs comparing with the diffs up to
+        # here: entering the group further on would replace them no better than entering here.
+        # A way may thus turn out better after it was followed; then it is followed again.
+        carried = largest if doubt.get(reached, largest + 1) <= largest else 0
         for nbytes, to in onward[reached]:
-            largest_to = max(carried, nbytes)
-            if to not in ways or largest_to < ways[to].largest:
-                heappush(waiting, (largest_to, nbytes, to))
+            onward_largest = max(carried, nbytes)
+            if to not in ways or onward_largest < ways[to].largest:
+                heappush(waiting, (onward_largest, nbytes, to))
     return ways

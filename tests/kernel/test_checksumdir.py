@@ -228,6 +228,14 @@ class TestReading:
         assert "left out" in shown.err
         assert "mounted" in shown.err
 
+    def test_a_file_system_without_attributes_will_do(self, live: Path) -> None:
+        run("mount", "-t", "ramfs", "none", live)
+        try:
+            (live / "file").write_bytes(b"content")
+            assert [entry.xattrs for entry in scan(str(live))] == [(), ()]
+        finally:
+            run("umount", live)
+
     def test_reading_leaves_no_trace(self, make_fs: MakeFs) -> None:
         top = make_fs(mount_options="strictatime").path
         make_tree(top)

@@ -454,6 +454,17 @@ class TestTrees:
         with pytest.raises(UnreadableError, match=r"199: No such file.*must not change"):
             list(entries)
 
+    def test_a_directory_that_is_moved_while_it_is_read_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        for number in range(200):
+            (tmp_path / "a" / f"{number}").mkdir()
+        entries = scan(str(tmp_path))
+        next(entries)
+        (tmp_path / "a").rename(tmp_path / "b" / "a")
+        with pytest.raises(UnreadableError, match=r"it changed while it was read.*snapshot"):
+            list(entries)
+
     def test_nothing_stays_open(self, tree: Path) -> None:
         for number in range(200):
             (tree / f"{number}").write_bytes(b"x")

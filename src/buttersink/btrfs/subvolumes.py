@@ -6,11 +6,11 @@ several mounts of one file system and `subvol=` mounts all show the same facts.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -27,9 +27,15 @@ _TOP_LEVEL: Final = btrfs.ctree.FS_TREE_OBJECTID
 _MAX_U64: Final = btrfs.ioctl.ULLONG_MAX
 
 _ROOT_ITEM, _ROOT_BACKREF = btrfs.ctree.ROOT_ITEM_KEY, btrfs.ctree.ROOT_BACKREF_KEY
-_INODE_ITEM: Final = btrfs.ctree.INODE_ITEM_KEY
+_INODE_ITEM, _INODE_REF = btrfs.ctree.INODE_ITEM_KEY, btrfs.ctree.INODE_REF_KEY
 _QGROUP_STATUS, _QGROUP_INFO = btrfs.ctree.QGROUP_STATUS_KEY, btrfs.ctree.QGROUP_INFO_KEY
+# struct btrfs_root_item, of which 239 bytes were there before Linux 3.6.
+_ROOT_ITEM_BYTES: Final = 439
+# struct btrfs_inode_ref: index, name_len; the name follows.
+_INODE_REF_ITEM: Final = struct.Struct("<QH")
+# struct btrfs_qgroup_status_item: version, generation, flags, rescan.
 _QGROUP_STATUS_ITEM: Final = struct.Struct("<QQQQ")
+# struct btrfs_qgroup_info_item: generation, rfer, rfer_cmpr, excl, excl_cmpr.
 _QGROUP_INFO_ITEM: Final = struct.Struct("<QQQQQ")
 # Only "on" and nothing else: a rescan under way, an inconsistency or simple quotas make the
 # numbers say something other than what this subvolume refers to.
@@ -90,6 +96,15 @@ class Quota:
     exclusive: int
 
 
+class QuotaState(Enum):
+    """What a file system's quotas are good for."""
+
+    OFF = "off"
+    ON = "on"
+    UNRELIABLE = "unreliable"
+    """On, but being counted, known to be inconsistent, or simple quotas, which count otherwise."""
+
+
 def file_system_id(fd: int) -> UUID:
     """Return the id of the btrfs file system `fd` is on; OSError ENOTTY if it is not btrfs."""
     fsid = btrfs.ioctl.fs_info(fd).fsid
@@ -125,7 +140,8 @@ def list_subvolumes(fd: int) -> tuple[Subvolume, ...]:
             fd, btrfs.ctree.ROOT_TREE_OBJECTID, (first, _ROOT_ITEM, 0), (last, 255, _MAX_U64)
         ):
             if header.type == _ROOT_ITEM:
-                roots[header.objectid] = btrfs.ctree.RootItem(header, data)
+                whole = bytes(data).ljust(_ROOT_ITEM_BYTES, b"\0")
+                roots[header.objectid] = btrfs.ctree.RootItem(header, whole)
             elif header.type == _ROOT_BACKREF:
                 # Same layout as a ROOT_REF; the key's offset is the containing tree.
                 places[header.objectid] = btrfs.ctree.RootRef(header, data)
@@ -139,12 +155,15 @@ def lineage(fd: int, treeid: int) -> str | None:
 
     It is the creation (generation and otime) of the top directory's inode, which every snapshot
     inherits, also the copy of a parent that a receive starts from, and which survives
-    the deletion of whatever stood between. None if the tree cannot be read.
+    the deletion of whatever stood between. None if the subvolume has been deleted meanwhile.
     """
     key = (ROOT_DIRECTORY_INODE, _INODE_ITEM, 0)
-    for header, data in _search(fd, treeid, key, key):
-        inode = btrfs.ctree.InodeItem(header, data)
-        return f"{inode.generation}.{inode.otime.sec}.{inode.otime.nsec}"
+    try:
+        for header, data in _search(fd, treeid, key, key):
+            inode = btrfs.ctree.InodeItem(header, data)
+            return f"{inode.generation}.{inode.otime.sec}.{inode.otime.nsec}"
+    except FileNotFoundError:
+        pass
     return None
 
 
@@ -158,41 +177,53 @@ def changed_since_received(fd: int, subvolume: Subvolume) -> bool:
     The test is an inode whose transid is newer than rtransid. A regular file needs a newer ctime,
     too, because data that the receive wrote may reach the disk, and touch the inode, after
     rtransid was set; writing back doesn't change ctime. Only tree nodes newer than rtransid are
-    read.
+    read. What has been deleted meanwhile counts as not changed.
     """
     if subvolume.generation <= subvolume.rtransid:
         return False
-    for header, data in _search(
+    newer = _search(
         fd, subvolume.treeid, (0, 0, 0), (_MAX_U64, 255, _MAX_U64), newer_than=subvolume.rtransid
-    ):
-        if header.type == _INODE_ITEM and _inode_changed(
-            btrfs.ctree.InodeItem(header, data), subvolume
-        ):
-            return True
-    return False
+    )
+    try:
+        return any(
+            header.type == _INODE_ITEM
+            and _inode_changed(btrfs.ctree.InodeItem(header, data), subvolume)
+            for header, data in newer
+        )
+    except FileNotFoundError:
+        return False
+
+
+def quota_state(fd: int) -> QuotaState:
+    """Return whether quotas are on, and their numbers can be trusted. Only reads."""
+    for _, data in _quota_items(fd, _QGROUP_STATUS):
+        flags = _QGROUP_STATUS_ITEM.unpack_from(data)[2]
+        return QuotaState.ON if flags == _QGROUP_STATUS_ON else QuotaState.UNRELIABLE
+    return QuotaState.OFF
 
 
 def read_quotas(fd: int) -> dict[int, Quota]:
     """Return quota numbers by treeid; empty if quotas are off or their numbers can't be trusted.
 
-    Only reads: quotas are never enabled, disabled or rescanned.
+    Only reads: quotas are never enabled, disabled or rescanned. The numbers are those of the last
+    commit, and lack what was written since.
     """
+    if quota_state(fd) is not QuotaState.ON:
+        return {}
     quotas: dict[int, Quota] = {}
+    for header, data in _quota_items(fd, _QGROUP_INFO):
+        _, referenced, _, exclusive, _ = _QGROUP_INFO_ITEM.unpack_from(data)
+        quotas[header.offset] = Quota(referenced, exclusive)
+    # A rescan that has begun meanwhile starts all numbers from zero.
+    return quotas if quota_state(fd) is QuotaState.ON else {}
+
+
+def _quota_items(fd: int, item_type: int) -> Iterator[tuple[Any, memoryview]]:
+    tree = btrfs.ctree.QUOTA_TREE_OBJECTID
     try:
-        for header, data in _search(
-            fd, btrfs.ctree.QUOTA_TREE_OBJECTID, (0, _QGROUP_STATUS, 0), (0, 255, _MAX_U64)
-        ):
-            if header.type == _QGROUP_STATUS:
-                if _QGROUP_STATUS_ITEM.unpack_from(data)[2] != _QGROUP_STATUS_ON:
-                    return {}
-            elif header.type == _QGROUP_INFO:
-                _, referenced, _, exclusive, _ = _QGROUP_INFO_ITEM.unpack_from(data)
-                quotas[header.offset] = Quota(referenced, exclusive)
-    except OSError as error:
-        if error.errno == errno.ENOENT:  # there is no quota tree
-            return {}
-        raise
-    return quotas
+        yield from _search(fd, tree, (0, item_type, 0), (0, item_type, _MAX_U64))
+    except FileNotFoundError:  # quotas are off
+        return
 
 
 def _search(
@@ -230,7 +261,7 @@ def _join(*parts: str) -> str:
 def _paths(fd: int, places: Mapping[int, Any]) -> dict[int, str]:
     """Return the path of each subvolume in `places`; those whose container is gone are left out."""
     paths = {_TOP_LEVEL: ""}
-    directories: dict[tuple[int, int], str] = {}
+    directories: dict[tuple[int, int], str | None] = {}
     for start in places:
         chain = []
         treeid = start
@@ -243,13 +274,32 @@ def _paths(fd: int, places: Mapping[int, Any]) -> dict[int, str]:
             place = places[inner]
             where = (place.tree, place.dirid)
             if where not in directories:
-                try:
-                    found = btrfs.ioctl.ino_lookup(fd, treeid=place.tree, objectid=place.dirid)
-                except FileNotFoundError:  # deleted since the search
-                    break
-                directories[where] = os.fsdecode(found.name_bytes)
-            paths[inner] = _join(paths[place.tree], directories[where], os.fsdecode(place.name))
+                directories[where] = _path_in_tree(fd, *where)
+            directory = directories[where]
+            if directory is None:
+                break
+            paths[inner] = _join(paths[place.tree], directory, os.fsdecode(place.name))
     return paths
+
+
+def _path_in_tree(fd: int, tree: int, inode: int) -> str | None:
+    """Return the path of a directory from the top of its subvolume; None if it is gone.
+
+    Climbs by the directory's one name (INODE_REF). The ioctl INO_LOOKUP has room for 4,080 bytes
+    only, so that one user's deep directory with a subvolume in it could end the whole listing.
+    """
+    names: list[bytes] = []
+    try:
+        while inode != ROOT_DIRECTORY_INODE:
+            found = next(_search(fd, tree, (inode, _INODE_REF, 0), (inode, _INODE_REF, _MAX_U64)))
+            header, data = found
+            _, length = _INODE_REF_ITEM.unpack_from(data)
+            start = _INODE_REF_ITEM.size
+            names.append(bytes(data[start : start + length]))
+            inode = header.offset  # the directory that has the name
+    except (FileNotFoundError, StopIteration):  # deleted since the search
+        return None
+    return os.fsdecode(b"/".join(reversed(names)))
 
 
 def _subvolume(root: Any, path: str) -> Subvolume:

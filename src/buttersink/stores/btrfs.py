@@ -217,7 +217,7 @@ class BtrfsStore:
                     yield Receiving(process, guard)
                     guard.finish()
                     process.finish()
-                self._placed[diff.to] = landing.commit(name, parent=parent)
+                self._placed[diff.to] = landing.commit(name)
             finally:
                 landing.clear()
 

@@ -105,7 +105,7 @@ def make_catalogue(
         identity = _identity(subvolume, changed)
         if identity is None:
             message = "has no uuid, as on file systems made before Linux 3.6; it can't be used"
-            problems.append(Problem(path=subvolume.path, message=message))
+            problems.append(Problem(path=relative or subvolume.path, message=message))
             continue
         copies[identity].append(subvolume)
         if subvolume.treeid in changed:
@@ -116,14 +116,14 @@ def make_catalogue(
             problems.append(Problem(path=relative or subvolume.path, message=message))
     for found in copies.values():
         found.sort(key=lambda s: (_relative(s.path, directory) is None, os.fsencode(s.path)))
-    ancestors = _ancestors(by_path.values(), changed)
+    by_uuid = {s.uuid: s for s in by_path.values() if s.uuid is not None}
     snapshots = [
         _snapshot(
             identity,
             found,
             directory=directory,
             lineage=lineages.get(found[0].treeid),
-            ancestor=ancestors.get(found[0].treeid),
+            ancestor=_ancestor(found[0], identity, by_uuid=by_uuid, changed=changed),
             quota=quotas.get(found[0].treeid),
         )
         for identity, found in copies.items()
@@ -168,23 +168,28 @@ def _partial(path: str) -> tuple[str, UUID] | None:
     return None
 
 
-def _ancestors(subvolumes: Iterable[Subvolume], changed: Collection[int]) -> dict[int, UUID | None]:
-    """Return, by treeid, the identity of the nearest read-only subvolume each one descends from."""
-    by_uuid = {s.uuid: s for s in subvolumes if s.uuid is not None}
-    found: dict[int, UUID | None] = {}
-    for start in by_uuid.values():
-        chain = []
-        subvolume: Subvolume | None = start
-        while subvolume is not None and subvolume.treeid not in found:
-            chain.append(subvolume)
-            found[subvolume.treeid] = None  # ends a loop, which only a damaged tree can have
-            subvolume = by_uuid.get(subvolume.parent_uuid) if subvolume.parent_uuid else None
-        for inner in reversed(chain):
-            above = by_uuid.get(inner.parent_uuid) if inner.parent_uuid else None
-            if above is not None:
-                usable = above.readonly and _partial(above.path) is None
-                found[inner.treeid] = _identity(above, changed) if usable else found[above.treeid]
-    return found
+def _ancestor(
+    subvolume: Subvolume,
+    identity: UUID,
+    *,
+    by_uuid: Mapping[UUID, Subvolume],
+    changed: Collection[int],
+) -> UUID | None:
+    """Return the identity of the nearest other snapshot that one of identity `identity` is from."""
+    seen: set[UUID] = set()
+    uuid = subvolume.parent_uuid
+    # A loop, which only a damaged tree can have, ends where it began.
+    while uuid is not None and uuid not in seen:
+        seen.add(uuid)
+        above = by_uuid.get(uuid)
+        if above is None:
+            return None
+        if above.readonly and _partial(above.path) is None:
+            found = _identity(above, changed)
+            if found != identity:  # a snapshot of a snapshot is the same snapshot
+                return found
+        uuid = above.parent_uuid
+    return None
 
 
 def _snapshot(

@@ -31,5 +31,7 @@ def estimate_size(to: Snapshot, parent: Snapshot | None) -> Size:
         return Size(whole, certainty)
     apart = abs(to.generation - parent.generation)
     changed = whole * apart // (apart + _HALF_CHANGED)
-    grown = max(0, whole - parent.total) if to.total is not None and parent.total else 0
+    grown = 0
+    if to.total is not None and parent.total is not None:
+        grown = max(0, to.total - parent.total)
     return Size(min(whole, max(changed + grown, to.exclusive or 0)), certainty)

@@ -3,8 +3,8 @@
 A transfer takes place inside a subvolume with a hidden name, `.buttersink-<uuid>.part`, in the
 final directory. It is the root directory of the receiving program, and holds nothing but
 
-    parent   a read-only snapshot of the parent; its fresh uuid is what the stream is told to
-             build on, so that the program can't find another parent than the planned one
+    parent   a read-only snapshot of the parent; its fresh received_uuid is what the stream is told
+             to build on, so that the program can't find another parent than the planned one
     new      the subvolume being received
 
 so that a hostile stream can reach nothing else. The finished subvolume gets to the final
@@ -41,23 +41,30 @@ class Landing:
         self._directory_fd = directory_fd
         self._identity = identity
         self._name = os.fsencode(work_name(identity))
+        self._parent: UUID | None = None
 
     def prepare(self, parent_fd: int | None) -> UUID | None:
-        """Make it anew, with the parent inside; return the uuid that the parent has there."""
+        """Make it anew, with the parent inside; return what a stream is to call the parent."""
         self.clear()
         ioctl.create_subvolume(self._directory_fd, self._name)
         if parent_fd is None:
             return None
         work_fd = self.open()
         try:
-            ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=True)
+            ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=False)
             copy_fd = _open_directory(work_fd, _PARENT_NAME)
             try:
-                return ioctl.subvolume_info(copy_fd).uuid
+                # The program finds the parent by either uuid, but the source of a CLONE only by
+                # received_uuid (cmds/receive.c, process_snapshot and process_clone).
+                alias = uuid4()
+                ioctl.set_received(copy_fd, received_uuid=alias, stransid=0)
+                ioctl.set_readonly(copy_fd)
+                self._parent = ioctl.subvolume_info(copy_fd).uuid
             finally:
                 os.close(copy_fd)
         finally:
             os.close(work_fd)
+        return alias
 
     def open(self) -> int:
         """Open the work subvolume."""
@@ -80,12 +87,11 @@ class Landing:
         finally:
             os.close(work_fd)
 
-    def commit(self, name: str, *, parent: UUID | None) -> int:
+    def commit(self, name: str) -> int:
         """Check what was received, put it at its final name, and return its tree id.
 
         Args:
             name: Its final name in the directory.
-            parent: What `prepare` returned.
 
         Raises:
             TransferError: The result is not what it should be.
@@ -96,7 +102,7 @@ class Landing:
             received_fd = _open_directory(work_fd, RECEIVED_NAME)
             try:
                 info = ioctl.subvolume_info(received_fd)
-                expected = (self._identity, parent, True)
+                expected = (self._identity, self._parent, True)
                 if (info.received_uuid, info.parent_uuid, info.readonly) != expected:
                     raise TransferError(
                         f"the received subvolume is not what was sent: received_uuid "

@@ -1,0 +1,260 @@
+"""A store that keeps its snapshots in memory: small, but with every promise of `store.Sink`.
+
+What moves between memory stores are genuine send streams, and each passes a `StreamGuard`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from contract.memory_disk import Kept, directories
+from contract.memory_streams import Image, apply_stream, make_stream, sent_generation
+
+from buttersink.errors import (
+    MissingError,
+    NoSpaceError,
+    PathTakenError,
+    TransferError,
+    UsageError,
+)
+from buttersink.model import (
+    Certainty,
+    Diff,
+    Inventory,
+    Partial,
+    Size,
+    Snapshot,
+    StreamOptions,
+)
+from buttersink.stream.format import HEADER_SIZE
+from buttersink.stream.guard import Expectation, StreamGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+    from uuid import UUID
+
+    from contract.memory_disk import MemoryDisk
+
+    from buttersink.store import Reader, Writer
+
+
+class MemoryStore:
+    """The snapshots below one directory of a memory disk; implements `store.Sink`.
+
+    Args:
+        disk: What it is on; several stores can be.
+        directory: Path from the top of the disk.
+        version: The newest stream version that it makes and takes.
+    """
+
+    def __init__(self, disk: MemoryDisk, directory: str, *, version: int = 1) -> None:
+        self.name = f"{disk.name}:{directory}"
+        self._disk = disk
+        self._directory = directory
+        self._options = StreamOptions(version=version)
+
+    def close(self) -> None:
+        """See `store.Source`; there is nothing to let go of."""
+
+    # Reading
+
+    def inventory(self) -> Inventory:
+        """See `store.Source`."""
+        disk = self._disk
+        snapshots = map(self._snapshot, {kept.image.uuid for kept in disk.snapshots.values()})
+        partials = (
+            Partial(path=below, uuid=uuid)
+            for path, uuid in disk.partials.items()
+            if (below := self._below(path)) is not None
+        )
+        return Inventory(
+            snapshots=tuple(sorted(snapshots, key=lambda s: (os.fsencode(s.path), s.uuid))),
+            partials=tuple(sorted(partials, key=lambda partial: os.fsencode(partial.path))),
+        )
+
+    def stream_options(self) -> StreamOptions:
+        """See `store.Source`."""
+        return self._options
+
+    def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
+        """See `store.Source`."""
+        nbytes = len(self._stream(diff, options))
+        if limit is not None and nbytes > limit:
+            return Size(limit + 1, Certainty.AT_LEAST)
+        return Size(nbytes)
+
+    def estimate(self, diff: Diff) -> Size:
+        """See `store.Source`; the fuller and the farther apart, the more."""
+        to = self._kept(diff.to)
+        whole = sum(map(len, to.image.content.values()))
+        if diff.parent is None:
+            return Size(whole, Certainty.ESTIMATE)
+        apart = abs(to.image.generation - self._kept(diff.parent).image.generation)
+        return Size(whole * apart // (apart + 100), Certainty.ESTIMATE)
+
+    @contextmanager
+    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+        """See `store.Source`."""
+        yield io.BytesIO(self._stream(diff, options))
+
+    # Adding
+
+    def accepts(self) -> StreamOptions:
+        """See `store.Sink`."""
+        return self._options
+
+    def lock(self) -> AbstractContextManager[None]:
+        """See `store.Sink`."""
+        return self._disk.lock(self._directory)
+
+    def taken(self, paths: Iterable[str]) -> frozenset[str]:
+        """See `store.Sink`."""
+        return frozenset(path for path in paths if self._disk.exists(self._full(path)))
+
+    def free_bytes(self) -> int | None:
+        """See `store.Sink`."""
+        return self._disk.free_bytes()
+
+    @contextmanager
+    def receive(self, diff: Diff, path: str, options: StreamOptions) -> Iterator[Writer]:
+        """See `store.Sink`; a stream that failed after its head leaves a partial."""
+        self._refuse_taken(path)
+        parent = self._kept(diff.parent) if diff.parent else None
+        partial = self._full(f".partial-{diff.to}")
+        self._disk.partials.pop(partial, None)
+        receiving = _Receiving(diff, options, room=self._disk.free_bytes())
+        try:
+            yield receiving
+            stream = receiving.finish()
+            content = apply_stream(stream, parent.image.content if parent else {})
+            self._refuse_taken(path)
+        except BaseException:
+            if receiving.begun:
+                self._disk.partials[partial] = diff.to
+            raise
+        generation = self._disk.next_generation()
+        self._disk.snapshots[self._full(path)] = Kept(
+            image=Image(uuid=diff.to, generation=generation, content=content),
+            origin_generation=sent_generation(stream),
+            lineage=parent.lineage if parent else str(diff.to),
+            parent_uuid=diff.parent,
+            ancestor=diff.parent,
+            received=True,
+            nbytes=len(stream),
+        )
+
+    def adopt(self, snapshot: Snapshot, path: str) -> None:
+        """See `store.Sink`."""
+        original = self._kept(snapshot.uuid)
+        self._refuse_taken(path)
+        self._disk.snapshots[self._full(path)] = replace(
+            original,
+            image=replace(original.image, generation=self._disk.next_generation()),
+            received=True,
+            nbytes=0,
+        )
+
+    # Removing
+
+    def delete(self, uuid: UUID, path: str) -> None:
+        """See `store.Sink`."""
+        kept = self._disk.snapshots.get(self._full(path))
+        if kept is None or kept.image.uuid != uuid:
+            raise MissingError(f"{path} is not the snapshot {uuid}; nothing was deleted")
+        del self._disk.snapshots[self._full(path)]
+
+    def clean(self, partial: Partial) -> None:
+        """See `store.Sink`."""
+        if self._disk.partials.pop(self._full(partial.path), None) is None:
+            raise MissingError(f"{partial.path} is gone already")
+
+    def flush(self) -> None:
+        """See `store.Sink`; no memory survives a power cut."""
+
+    # Within
+
+    def _full(self, path: str) -> str:
+        """Return a relative path as one from the top of the disk.
+
+        Raises:
+            UsageError: It leads elsewhere.
+        """
+        if any(part in {"", ".", ".."} or "\0" in part for part in path.split("/")):
+            raise UsageError(f"{path!r} is no path below a directory")
+        return f"{self._directory}/{path}"
+
+    def _below(self, path: str) -> str | None:
+        start = f"{self._directory}/"
+        return path.removeprefix(start) if path.startswith(start) else None
+
+    def _kept(self, uuid: UUID) -> Kept:
+        copies = self._disk.copies(uuid)
+        if not copies:
+            raise MissingError(f"{self.name} has no snapshot {uuid}")
+        return self._disk.snapshots[copies[0]]
+
+    def _snapshot(self, uuid: UUID) -> Snapshot:
+        copies = self._disk.copies(uuid)
+        first = self._kept(uuid)
+        inside = [below for path in copies if (below := self._below(path)) is not None]
+        return Snapshot(
+            uuid=uuid,
+            paths=tuple(inside),
+            elsewhere=tuple(path for path in copies if self._below(path) is None),
+            created=first.created,
+            received=first.received,
+            generation=first.image.generation,
+            origin_generation=first.origin_generation,
+            lineage=first.lineage,
+            parent_uuid=first.parent_uuid,
+            ancestor=first.ancestor,
+        )
+
+    def _stream(self, diff: Diff, options: StreamOptions) -> bytes:
+        to = self._kept(diff.to)
+        parent = self._kept(diff.parent).image if diff.parent else None
+        name = self._disk.copies(diff.to)[0].rpartition("/")[2]
+        return make_stream(os.fsencode(name), to.image, parent, version=options.version)
+
+    def _refuse_taken(self, path: str) -> None:
+        full = self._full(path)
+        if self._disk.exists(full):
+            raise PathTakenError(f"something else is at {full}", "move it away")
+        if any(directory in self._disk.snapshots for directory in directories(full)):
+            raise TransferError(f"{full} lies inside a snapshot, which is read-only")
+
+
+class _Receiving:
+    """The writer of a receive: collects what the guard lets pass."""
+
+    def __init__(self, diff: Diff, options: StreamOptions, *, room: int | None) -> None:
+        self._guard = StreamGuard(
+            Expectation(
+                to=frozenset({diff.to}),
+                parents=frozenset({diff.parent}) if diff.parent else None,
+                max_version=options.version,
+            )
+        )
+        self._room = room
+        self._passed = bytearray()
+        self.begun = False
+
+    @property
+    def plain_bytes(self) -> int:
+        return self._guard.plain_bytes
+
+    def write(self, data: memoryview) -> None:
+        for part in self._guard.push(data):
+            self._passed += part
+        self.begun = self.begun or len(self._passed) > HEADER_SIZE
+        if self._room is not None and len(self._passed) > self._room:
+            raise NoSpaceError("the disk is full", "free some space and run again")
+
+    def finish(self) -> bytes:
+        self._guard.finish()
+        return bytes(self._passed)

@@ -1,0 +1,185 @@
+"""The worlds that the contract is tested in: how each makes ends, and meddles with them.
+
+A kind of store joins the suite by a world of its own, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Protocol, Self
+
+from buttersink.stores.btrfs import BtrfsStore
+from contract.memory_disk import MemoryDisk
+from contract.memory_store import MemoryStore
+from support.history import simple_history
+from support.kernel_calls import create_subvolume
+from support.loopfs import LoopFs, run
+from support.tree import describe
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from buttersink.store import Sink
+
+SNAPSHOT_BYTES = 64 << 10
+CRAMPED_BYTES = 128 << 20
+"""Room of a small destination; no btrfs file system can be much smaller."""
+
+
+class End(Protocol):
+    """A place where snapshots are or can be put, and what may befall it behind a store's back."""
+
+    def open(self) -> Sink:
+        """Return another store for it; the world closes it."""
+
+    def content(self, path: str) -> object:
+        """Return all that the snapshot at `path` holds, to be compared with another's."""
+
+    def beside(self) -> End:
+        """Return another place, which shares everything with this but the directory."""
+
+    def occupy(self, path: str) -> None:
+        """Put something at `path` that is no snapshot, and can have nothing below it."""
+
+    def remove(self, path: str) -> None:
+        """Remove the snapshot at `path`."""
+
+    def leave_partial(self, uuid: UUID) -> None:
+        """Leave what a killed transfer of this snapshot would leave."""
+
+
+class World(Protocol):
+    """One kind of stores."""
+
+    def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
+        """Return an end with the related snapshots "1", "2", ... of about `nbytes` each."""
+
+    def destination(self) -> End:
+        """Return an empty end, that streams from `source` can be received at."""
+
+    def cramped_destination(self) -> End:
+        """Return an empty end in which there is room for less than `CRAMPED_BYTES`."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Close all stores that were opened, and let go of what they were on."""
+
+
+class MemoryEnd:
+    """A directory of a memory disk."""
+
+    def __init__(self, disk: MemoryDisk, directory: str) -> None:
+        self._disk = disk
+        self._directory = directory
+
+    def open(self) -> Sink:
+        return MemoryStore(self._disk, self._directory, version=2)
+
+    def content(self, path: str) -> object:
+        return self._disk.snapshots[f"{self._directory}/{path}"].image.content
+
+    def beside(self) -> End:
+        return MemoryEnd(self._disk, f"{self._directory} beside")
+
+    def occupy(self, path: str) -> None:
+        self._disk.files.add(f"{self._directory}/{path}")
+
+    def remove(self, path: str) -> None:
+        del self._disk.snapshots[f"{self._directory}/{path}"]
+
+    def leave_partial(self, uuid: UUID) -> None:
+        self._disk.partials[f"{self._directory}/.partial-{uuid}"] = uuid
+
+
+class MemoryWorld:
+    """Stores in memory."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
+        disk = MemoryDisk("source")
+        content = {b"base": Random(nbytes).randbytes(nbytes), b"empty": b""}
+        for number in range(1, count + 1):
+            content |= {b"file %d" % number: b"%d" % number * 2000, b"log": b"until %d" % number}
+            content.pop(b"file %d" % (number - 2), None)
+            disk.take_snapshot(f"snaps/{number}", content)
+        return MemoryEnd(disk, "snaps")
+
+    def destination(self) -> End:
+        return MemoryEnd(MemoryDisk("destination"), "backup")
+
+    def cramped_destination(self) -> End:
+        return MemoryEnd(MemoryDisk("small", capacity=CRAMPED_BYTES), "backup")
+
+
+class BtrfsEnd:
+    """A directory of a mounted btrfs file system."""
+
+    def __init__(self, path: Path, stores: ExitStack) -> None:
+        path.mkdir(exist_ok=True)
+        self._path = path
+        self._stores = stores
+
+    def open(self) -> Sink:
+        store = BtrfsStore(str(self._path))
+        self._stores.callback(store.close)
+        return store
+
+    def content(self, path: str) -> object:
+        return describe(os.path.join(self._path, path))
+
+    def beside(self) -> End:
+        return BtrfsEnd(self._path.with_name(f"{self._path.name} beside"), self._stores)
+
+    def occupy(self, path: str) -> None:
+        (self._path / path).symlink_to("nowhere")
+
+    def remove(self, path: str) -> None:
+        run("btrfs", "--quiet", "subvolume", "delete", self._path / path)
+
+    def leave_partial(self, uuid: UUID) -> None:
+        work = self._path / f".buttersink-{uuid}.part"
+        create_subvolume(work)
+        create_subvolume(work / "new")
+        (work / "new" / "half a file").write_bytes(b"half")
+
+
+class BtrfsWorld:
+    """Directories on btrfs file systems in files below `scratch`, mounted by loop devices."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._stores = ExitStack()  # closed first, or the file systems would be busy
+        self._file_systems = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file_systems, self._stores:
+            pass
+
+    def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
+        fs = self._make(label="source")
+        simple_history(fs, count, size=nbytes)
+        return BtrfsEnd(fs.path / "snaps", self._stores)
+
+    def destination(self) -> End:
+        return BtrfsEnd(self._make(label="destination").path / "backup", self._stores)
+
+    def cramped_destination(self) -> End:
+        fs = self._make(label="small", size=str(CRAMPED_BYTES))
+        return BtrfsEnd(fs.path / "backup", self._stores)
+
+    def _make(self, *, label: str, size: str = "2G") -> LoopFs:
+        fs = LoopFs.create(self._scratch, label=label, size=size)
+        return self._file_systems.enter_context(fs)
