@@ -19,6 +19,7 @@ import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from buttersink.btrfs import ioctl
 from buttersink.btrfs.receive import ReceiveProcess

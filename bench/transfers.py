@@ -1,0 +1,152 @@
+"""Moving snapshots: full, incremental, compressed; against `btrfs send | btrfs receive`."""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bench.comparing import alternate, figure, timed
+from bench.content import MIB, Stock, change, fill
+from bench.ground import drop_caches, program, run, shell, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bench.comparing import Extent, Figure
+    from bench.ground import Ground, LoopFs, Template
+
+LARGE = 400 * MIB
+FILES = 20_000
+SMALL = 31 << 10
+_SERIES = 20
+_ZSTD = "compress=zstd"
+
+
+def full(ground: Ground, extent: Extent) -> Iterator[Figure]:
+    """One full snapshot of 1 GiB: a large file and 20,000 small ones."""
+    with ground.file_system() as source:
+        snapshot = mixed_snapshot(source, extent)
+        yield from _compare_full(ground, extent, snapshot, "full", aim=1.03)
+
+
+def compressed(ground: Ground, extent: Extent) -> Iterator[Figure]:
+    """The same, of text on file systems that compress."""
+    with ground.file_system(mount_options=_ZSTD) as source:
+        snapshot = mixed_snapshot(source, extent, Stock.text(1))
+        yield from _compare_full(
+            ground, extent, snapshot, "compressed", aim=0.6, mount_options=_ZSTD
+        )
+
+
+def incremental(ground: Ground, extent: Extent) -> Iterator[Figure]:
+    """What changed: 100 MiB in one step, and 20 steps of 1 MiB."""
+    with ground.file_system() as source:
+        one = _history(source, "one", extent, steps=1, nbytes=100 * MIB)
+        many = _history(source, "many", extent, steps=_SERIES, nbytes=1 * MIB)
+        with ground.file_system() as filled:
+            for snapshots in (one, many):
+                directory = filled.path / snapshots[0].parent.name
+                directory.mkdir()
+                shell(_send_receive(snapshots[0], directory))
+            template = ground.template(filled)
+            yield _compare_steps(extent, template, one, "incremental: 100 MiB")
+            yield _compare_steps(extent, template, many, f"incremental: {_SERIES} times 1 MiB")
+
+
+def mixed_snapshot(source: LoopFs, extent: Extent, stock: Stock | None = None) -> Path:
+    """Make a snapshot of a large file and many small ones; return it, alone in its directory."""
+    live, snapshot = source.path / "live", source.path / "snapshots" / "one"
+    run("btrfs", "subvolume", "create", live)
+    fill(
+        live,
+        stock or Stock.noise(1),
+        large=LARGE // extent.divisor,
+        files=FILES // extent.divisor,
+        small=SMALL,
+    )
+    snapshot.parent.mkdir()
+    run("btrfs", "subvolume", "snapshot", "-r", live, snapshot)
+    return snapshot
+
+
+def _history(source: LoopFs, name: str, extent: Extent, *, steps: int, nbytes: int) -> list[Path]:
+    """Make a subvolume, change it step by step, and return its snapshots, the oldest first."""
+    live, directory = source.path / f"live-{name}", source.path / name
+    run("btrfs", "subvolume", "create", live)
+    directory.mkdir()
+    stock, rng = Stock.noise(2), random.Random(name)
+    fill(live, stock, large=LARGE // 2 // extent.divisor, files=4000 // extent.divisor, small=SMALL)
+    snapshots = []
+    for number in range(steps + 1):
+        if number:
+            change(live, stock, rng=rng, nbytes=nbytes // extent.divisor, small=SMALL)
+        snapshots.append(directory / f"{number:02}")
+        run("btrfs", "subvolume", "snapshot", "-r", live, snapshots[-1])
+    return snapshots
+
+
+def _compare_full(
+    ground: Ground,
+    extent: Extent,
+    snapshot: Path,
+    name: str,
+    *,
+    aim: float,
+    mount_options: str = "",
+) -> Iterator[Figure]:
+    def timed_in_fresh(action: Callable[[Path], tuple[float, ...]]) -> tuple[float, ...]:
+        with ground.file_system(mount_options=mount_options) as destination:
+            drop_caches()
+            return action(destination.path)
+
+    def ours(destination: Path) -> tuple[float, ...]:
+        return (timed(lambda: shell(_buttersink(snapshot.parent, destination))),)
+
+    def plain(destination: Path) -> tuple[float, ...]:
+        received = timed(lambda: shell(_send_receive(snapshot, destination)))
+        return received, received + timed(lambda: run("sync", "--file-system", destination))
+
+    pairs = alternate(
+        extent.pairs, lambda: timed_in_fresh(ours), lambda: timed_in_fresh(plain)
+    )
+    what = f"{name}: / send | receive"
+    yield figure(what, [(mine[0], yours[0]) for mine, yours in pairs], aim=aim)
+    yield figure(
+        f"{what}, and sync -f", [(mine[0], yours[1]) for mine, yours in pairs]
+    )
+
+
+def _compare_steps(
+    extent: Extent, template: Template, snapshots: list[Path], name: str
+) -> Figure:
+    directory = snapshots[0].parent.name
+
+    def seconds(script: Callable[[Path], str]) -> float:
+        with ExitStack() as stack:
+            destination = stack.enter_context(template.copied()) / directory
+            drop_caches()
+            return timed(lambda: shell(script(destination)))
+
+    def ours(destination: Path) -> str:
+        return _buttersink(snapshots[0].parent, destination)
+
+    def plain(destination: Path) -> str:
+        return "\n".join(
+            _send_receive(snapshot, destination, parent=parent)
+            for parent, snapshot in zip(snapshots, snapshots[1:], strict=False)
+        )
+
+    pairs = alternate(extent.pairs, lambda: seconds(ours), lambda: seconds(plain))
+    return figure(f"{name}: / send -p | receive", pairs, aim=1.03)
+
+
+def _buttersink(source: Path, destination: Path) -> str:
+    return words(program("buttersink"), f"{source}/", f"{destination}/")
+
+
+def _send_receive(snapshot: Path, destination: Path, *, parent: Path | None = None) -> str:
+    base = ("-p", parent) if parent else ()
+    sender = words("btrfs", "send", *base, snapshot)
+    return f"{sender} | {words('btrfs', 'receive', destination)}"
