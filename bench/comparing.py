@@ -69,9 +69,7 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def alternate(
-    pairs: int, one: Callable[[], T], other: Callable[[], U]
-) -> list[tuple[T, U]]:
+def alternate(pairs: int, one: Callable[[], T], other: Callable[[], U]) -> list[tuple[T, U]]:
     """Let two contestants take turns; return the result of each, pair by pair.
 
     Who begins changes with each pair, as the first may leave something to the second.

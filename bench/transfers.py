@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from contextlib import ExitStack
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.comparing import alternate, figure, timed
@@ -11,7 +12,8 @@ from bench.content import MIB, Stock, change, fill
 from bench.ground import drop_caches, program, run, shell, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bench.comparing import Extent, Figure
@@ -49,10 +51,10 @@ def incremental(ground: Ground, extent: Extent) -> Iterator[Figure]:
             for snapshots in (one, many):
                 directory = filled.path / snapshots[0].parent.name
                 directory.mkdir()
-                shell(_send_receive(snapshots[0], directory))
+                shell(send_receive(snapshots[0], directory))
             template = ground.template(filled)
-            yield _compare_steps(extent, template, one, "incremental: 100 MiB")
-            yield _compare_steps(extent, template, many, f"incremental: {_SERIES} times 1 MiB")
+            yield from _compare_steps(extent, template, one, "incremental: 100 MiB")
+            yield from _compare_steps(extent, template, many, f"incremental: {_SERIES} times 1 MiB")
 
 
 def mixed_snapshot(source: LoopFs, extent: Extent, stock: Stock | None = None) -> Path:
@@ -96,57 +98,67 @@ def _compare_full(
     aim: float,
     mount_options: str = "",
 ) -> Iterator[Figure]:
-    def timed_in_fresh(action: Callable[[Path], tuple[float, ...]]) -> tuple[float, ...]:
-        with ground.file_system(mount_options=mount_options) as destination:
-            drop_caches()
-            return action(destination.path)
+    @contextmanager
+    def destination() -> Iterator[Path]:
+        with ground.file_system(mount_options=mount_options) as fresh:
+            yield fresh.path
 
-    def ours(destination: Path) -> tuple[float, ...]:
-        return (timed(lambda: shell(_buttersink(snapshot.parent, destination))),)
-
-    def plain(destination: Path) -> tuple[float, ...]:
-        received = timed(lambda: shell(_send_receive(snapshot, destination)))
-        return received, received + timed(lambda: run("sync", "--file-system", destination))
-
-    pairs = alternate(
-        extent.pairs, lambda: timed_in_fresh(ours), lambda: timed_in_fresh(plain)
-    )
-    what = f"{name}: / send | receive"
-    yield figure(what, [(mine[0], yours[0]) for mine, yours in pairs], aim=aim)
-    yield figure(
-        f"{what}, and sync -f", [(mine[0], yours[1]) for mine, yours in pairs]
-    )
+    return _compare(extent, [snapshot], destination, f"{name}: / send | receive", aim=aim)
 
 
 def _compare_steps(
     extent: Extent, template: Template, snapshots: list[Path], name: str
-) -> Figure:
-    directory = snapshots[0].parent.name
+) -> Iterator[Figure]:
+    @contextmanager
+    def destination() -> Iterator[Path]:
+        with template.copied() as point:
+            yield point / snapshots[0].parent.name
 
-    def seconds(script: Callable[[Path], str]) -> float:
-        with ExitStack() as stack:
-            destination = stack.enter_context(template.copied()) / directory
+    return _compare(extent, snapshots, destination, f"{name}: / send -p | receive", aim=1.03)
+
+
+def _compare(
+    extent: Extent,
+    snapshots: list[Path],
+    fresh: Callable[[], AbstractContextManager[Path]],
+    what: str,
+    *,
+    aim: float,
+) -> Iterator[Figure]:
+    """Compare ways to send a series of snapshots, of which all but a lone first one are diffs.
+
+    Two figures: the plain pipe leaves data in memory, which a power cut would take, while
+    ButterSink gives no snapshot its name before its data is on the disk. So there is a second
+    one, for which `sync` follows the pipe.
+    """
+
+    def ours() -> float:
+        with fresh() as destination:
             drop_caches()
-            return timed(lambda: shell(script(destination)))
+            script = words(program("buttersink"), f"{snapshots[0].parent}/", f"{destination}/")
+            return timed(lambda: shell(script))
 
-    def ours(destination: Path) -> str:
-        return _buttersink(snapshots[0].parent, destination)
+    def plain() -> tuple[float, float]:
+        with fresh() as destination:
+            script = "\n".join(
+                send_receive(snapshot, destination, parent=parent)
+                for parent, snapshot in _steps(snapshots)
+            )
+            drop_caches()
+            received = timed(lambda: shell(script))
+            return received, received + timed(lambda: run("sync", "--file-system", destination))
 
-    def plain(destination: Path) -> str:
-        return "\n".join(
-            _send_receive(snapshot, destination, parent=parent)
-            for parent, snapshot in zip(snapshots, snapshots[1:], strict=False)
-        )
-
-    pairs = alternate(extent.pairs, lambda: seconds(ours), lambda: seconds(plain))
-    return figure(f"{name}: / send -p | receive", pairs, aim=1.03)
-
-
-def _buttersink(source: Path, destination: Path) -> str:
-    return words(program("buttersink"), f"{source}/", f"{destination}/")
+    pairs = alternate(extent.pairs, ours, plain)
+    yield figure(what, [(mine, received) for mine, (received, _) in pairs], aim=aim)
+    yield figure(f"{what}; sync -f", [(mine, synced) for mine, (_, synced) in pairs])
 
 
-def _send_receive(snapshot: Path, destination: Path, *, parent: Path | None = None) -> str:
+def _steps(snapshots: list[Path]) -> Iterable[tuple[Path | None, Path]]:
+    return pairwise(snapshots) if len(snapshots) > 1 else [(None, snapshots[0])]
+
+
+def send_receive(snapshot: Path, destination: Path, *, parent: Path | None = None) -> str:
+    """Return the pipe that a plain user types."""
     base = ("-p", parent) if parent else ()
     sender = words("btrfs", "send", *base, snapshot)
     return f"{sender} | {words('btrfs', 'receive', destination)}"

@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import ButterSinkError, ExitCode, UsageError
+from buttersink.errors import ButterSinkError, ExitCode, NotBtrfsError, UsageError
 from buttersink.location import Location, Scheme
 from buttersink.options import Options, parse_options
+from buttersink.priority import yield_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse_options(arguments)
     except UsageError as error:
-        print(f"buttersink: {error}", file=sys.stderr)  # noqa: T201 - no reporter yet
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
     _treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
+    yield_disks()
     with _reporting(options) as reporter:
         try:
             return _run(options, reporter)
@@ -100,7 +102,16 @@ def _opened(location: Location, *, missing: str = "") -> Iterator[BtrfsStore]:
         )
     from buttersink.stores.btrfs import BtrfsStore  # noqa: PLC0415 - --version must not wait
 
-    store = BtrfsStore(location.directory, name=location.text, missing=missing)
+    try:
+        store = BtrfsStore(location.directory, name=location.text, missing=missing)
+    except NotBtrfsError as error:
+        if location.snapshot is None:
+            raise
+        raise NotBtrfsError(
+            f"{location.text} means the snapshot {location.snapshot} in {location.directory}, "
+            f"which is not on a btrfs file system",
+            f"the slash at the end matters: to mean the directory, write {location.text}/",
+        ) from error
     try:
         yield store
     finally:

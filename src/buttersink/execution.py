@@ -36,8 +36,10 @@ class _Outcome:
     undeleted: int = 0
     sent_bytes: int = 0
     seconds: float = 0.0
+    failed: int = 0
+    """Snapshots that were asked for and are not in place."""
     missing: set[UUID] = field(default_factory=set)
-    """Snapshots that were asked for and did not arrive."""
+    """Those of them that are nowhere on its file system: nothing can build on them."""
     broken: bool = False
     """Whether something went wrong that the plan did not foresee."""
 
@@ -46,7 +48,7 @@ class _Outcome:
             transferred=self.transferred,
             adopted=self.adopted,
             present=self.present,
-            failed=len(self.missing),
+            failed=self.failed,
             deleted=self.deleted,
             undeleted=self.undeleted,
             sent_bytes=self.sent_bytes,
@@ -132,6 +134,7 @@ class _Run:
             self._emit(events.Adopted(adopt=step))
 
     def skip(self, step: Skip) -> None:
+        self.outcome.failed += 1
         self.outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Skipped(skip=step))
 
@@ -212,5 +215,7 @@ class _Run:
     def _fail(self, step: Transfer | Adopt, error: ButterSinkError) -> None:
         _log.debug("%s failed", step, exc_info=error)
         self.outcome.broken = True
-        self.outcome.missing.add(step.snapshot.uuid)
+        self.outcome.failed += 1
+        if isinstance(step, Transfer):
+            self.outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Failed(step=step, error=error))

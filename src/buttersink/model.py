@@ -148,8 +148,8 @@ class Inventory:
     """One end's facts at one moment.
 
     Attributes:
-        snapshots: Sorted by (path, uuid); unique by uuid. Those without `paths` lie outside
-            the directory but on the same file system, and can serve as parents.
+        snapshots: Sorted by (bytes of the path, uuid); unique by uuid. Those without `paths` lie
+            outside the directory but on the same file system, and can serve as parents.
         partials: Leftovers of transfers below the directory, sorted by path.
         stored: For an end that holds streams: the diffs it holds, and their sizes.
         makes_any_diff: True for a file system, which can make any diff between its snapshots;

@@ -72,6 +72,11 @@ def parse_options(argv: Sequence[str]) -> Options:
         SystemExit: With status 0, after --help and --version have printed.
     """
     found = _parser().parse_args(argv)
+    if found.src is None:
+        raise UsageError(
+            "nothing was named",
+            "buttersink <dst> lists what is there, buttersink <src> <dst> syncs",
+        )
     listing = found.dst is None
     source = None if listing else parse_location(found.src, is_destination=False)
     destination = parse_location(found.src if listing else found.dst, is_destination=not listing)
@@ -95,7 +100,9 @@ def parse_options(argv: Sequence[str]) -> Options:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="buttersink",
-        usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [options] [<src>] <dst>",
+        usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [--part-size PART_SIZE]\n"
+        "                  [--exclude REGEX] [--bwlimit RATE] [--json] [--create] [--force]\n"
+        "                  [<src>] <dst>",
         description="Make <dst> hold the btrfs snapshots of <src>, sending only differences.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,7 +110,12 @@ def _parser() -> _Parser:
     )
     add = parser.add_argument
     # argparse fills the first positional first; with one argument alone that is <dst>.
-    add("src", metavar="<src>", help="source of the snapshots; without it, <dst> is listed")
+    add(
+        "src",
+        metavar="<src>",
+        nargs="?",
+        help="source of the snapshots; without it, <dst> is listed",
+    )
     add("dst", metavar="<dst>", nargs="?", help="where they shall be")
     add("-n", "--dry-run", action="store_true",
         help="display what would be transferred, but don't do it")  # fmt: skip

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from buttersink.arborescence import ROOT, minimum_arborescence
 from buttersink.candidates import candidate_diffs, chronology
-from buttersink.measuring import Measurement, lower_bound, next_measurements, refuted
+from buttersink.knowledge import Knowledge
+from buttersink.measuring import Measurement, next_measurements
 from buttersink.model import (
     Adopt,
     Certainty,
@@ -142,9 +143,8 @@ def measurements(
         `Request.impossible`; else its size into `sizes`.
     """
     transfers = plan.transfers
-    candidates = _candidates(request, [t.snapshot for t in transfers])
-    known = _known(request, candidates, sizes)
-    return next_measurements((t.diff for t in transfers), candidates, known)
+    known = _known(request, [t.snapshot for t in transfers], sizes)
+    return next_measurements((t.diff for t in transfers), known)
 
 
 def _places(
@@ -158,19 +158,18 @@ def _places(
     )
 
 
-def _candidates(request: Request, missing: Sequence[Snapshot]) -> tuple[Diff, ...]:
+def _known(request: Request, missing: Sequence[Snapshot], sizes: Mapping[Diff, Size]) -> Knowledge:
+    """Return the diffs that may serve, and what is known of their sizes."""
     at_destination = {s.uuid for s in request.destination.snapshots}
-    candidates = candidate_diffs(missing, request.source, at_destination)
-    return tuple(diff for diff in candidates if diff not in request.impossible)
-
-
-def _known(
-    request: Request, candidates: Iterable[Diff], sizes: Mapping[Diff, Size]
-) -> dict[Diff, Size]:
-    """Return the sizes of the candidates, as far as anything is known of them."""
+    considered = candidate_diffs(missing, request.source, at_destination)
+    candidates = tuple(diff for diff in considered if diff not in request.impossible)
     stored = dict(request.source.stored)
-    known = ((diff, sizes.get(diff) or stored.get(diff)) for diff in candidates)
-    return {diff: size for diff, size in known if size is not None}
+    known = ((diff, sizes.get(diff, stored.get(diff))) for diff in candidates)
+    return Knowledge(
+        candidates=candidates,
+        sizes={diff: size for diff, size in known if size is not None},
+        chain=_chain(candidates, _ranks(request.source)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,64 +179,71 @@ class _Routes:
     Attributes:
         chosen: The diff of each snapshot that can be sent.
         branching: The snapshots for which any parent was considered.
-        known: Sizes, as far as anything is known.
+        sizes: Sizes, as far as anything is known.
         unreachable: Snapshots that can't be sent, and why.
     """
 
     chosen: Mapping[UUID, Diff]
     branching: frozenset[UUID]
-    known: Mapping[Diff, Size]
+    sizes: Mapping[Diff, Size]
     unreachable: tuple[tuple[Snapshot, str], ...]
 
 
 def _routes(request: Request, missing: Sequence[Snapshot], sizes: Mapping[Diff, Size]) -> _Routes:
     reachable = missing
     while True:
-        candidates = _candidates(request, reachable)
-        known = _known(request, candidates, sizes)
-        chosen = _choose(request, reachable, candidates, known)
+        known = _known(request, reachable, sizes)
+        chosen = _choose(request.source, reachable, known)
         if len(chosen) == len(reachable):
             break
         # A snapshot that can't be read stood between its neighbours: they are neighbours now.
         reachable = [s for s in reachable if s.uuid in chosen]
     return _Routes(
         chosen=chosen,
-        branching=frozenset(diff.to for diff in candidates if diff.parent is not None),
-        known=known,
+        branching=frozenset(diff.to for diff in known.candidates if diff.parent is not None),
+        sizes=known.sizes,
         unreachable=tuple(
-            (s, _missing_link(request, s, missing)) for s in missing if s.uuid not in chosen
+            _missing_links(request, missing, [s for s in missing if s.uuid not in chosen])
         ),
     )
 
 
-def _choose(
-    request: Request,
-    missing: Sequence[Snapshot],
-    candidates: Sequence[Diff],
-    known: Mapping[Diff, Size],
-) -> dict[UUID, Diff]:
+def _choose(source: Inventory, missing: Sequence[Snapshot], known: Knowledge) -> dict[UUID, Diff]:
     """Return the diff of each snapshot that can be reached."""
-    ranks = _ranks(request.source)
+    ranks = _ranks(source)
     nodes = {snapshot.uuid: node for node, snapshot in enumerate(missing)}
-    passed_over = refuted(candidates, known)
-    considered = [diff for diff in candidates if diff not in passed_over]
+    passed_over = known.passed_over()
+    considered = [diff for diff in known.candidates if diff not in passed_over]
     # One number stands for (bytes, distance in time, number of later parents), compared in this
     # order: each part has room for its sum over a whole plan.
     distance_room = (len(missing) + 1) * (len(ranks) + 2)
     later_room = len(missing) + 1
     edges: list[tuple[int, int, int]] = []
     for diff in considered:
-        source, distance, later = ROOT, len(ranks) + 1, 0
+        start, distance, later = ROOT, len(ranks) + 1, 0
         if diff.parent is not None:
-            source = nodes.get(diff.parent, ROOT)
+            start = nodes.get(diff.parent, ROOT)
             distance = len(ranks)
             if diff.parent in ranks:
                 distance = ranks[diff.to] - ranks[diff.parent]
                 later = int(distance < 0)
-        weight = lower_bound(known.get(diff)) * distance_room + abs(distance)
-        edges.append((source, nodes[diff.to], weight * later_room + later))
+        weight = known.bound(diff) * distance_room + abs(distance)
+        edges.append((start, nodes[diff.to], weight * later_room + later))
     chosen = minimum_arborescence(len(missing), edges)
     return {considered[edge].to: considered[edge] for edge in chosen if edge is not None}
+
+
+def _chain(candidates: Iterable[Diff], ranks: Mapping[UUID, int]) -> frozenset[Diff]:
+    """Return the diffs that a plain series of incremental sends uses.
+
+    That is for each snapshot the one on its nearest predecessor; for the first the full stream.
+    """
+    nearest: dict[UUID, tuple[int, Diff]] = {}
+    for diff in candidates:
+        rank = -1 if diff.parent is None else ranks.get(diff.parent, -1)
+        if rank < ranks[diff.to] and (diff.to not in nearest or nearest[diff.to][0] < rank):
+            nearest[diff.to] = rank, diff
+    return frozenset(diff for _, diff in nearest.values())
 
 
 def _ranks(source: Inventory) -> dict[UUID, int]:
@@ -268,25 +274,35 @@ def _transfers(request: Request, routes: _Routes, places: Mapping[UUID, str]) ->
             snapshot=snapshots[uuid],
             diff=diff,
             path=places[uuid],
-            size=routes.known.get(diff, _NOTHING_KNOWN),
+            size=routes.sizes.get(diff, _NOTHING_KNOWN),
             reason=reason,
             parent_path=None if diff.parent is None else snapshots[diff.parent].path,
         )
 
 
-def _missing_link(request: Request, snapshot: Snapshot, missing: Iterable[Snapshot]) -> str:
-    """Say why no diff leads to the snapshot, one of `missing`."""
-    if request.source.makes_any_diff:
-        return "no diff of it can be made"
-    parents = {diff.parent for diff, _ in request.source.stored if diff.to == snapshot.uuid}
-    if not parents:
-        return "the source holds no diff of it"
-    usable = request.destination.by_uuid().keys() | {s.uuid for s in missing}
+def _missing_links(
+    request: Request, missing: Iterable[Snapshot], unreachable: Iterable[Snapshot]
+) -> Iterator[tuple[Snapshot, str]]:
+    """Say for those of `missing` that are unreachable why no diff leads to them."""
+    parents: defaultdict[UUID, set[UUID | None]] = defaultdict(set)
+    for diff, _ in request.source.stored:
+        parents[diff.to].add(diff.parent)
+    usable = {None, *request.destination.by_uuid(), *(s.uuid for s in missing)}
     paths = {s.uuid: s.path for s in request.source.snapshots}
-    absent = sorted(paths.get(p, str(p)) for p in parents if p is not None and p not in usable)
-    if not absent:
-        return "what it builds on can't be sent either"
-    return f"it builds on {' or '.join(absent)}, which is neither wanted nor in the destination"
+    for snapshot in unreachable:
+        absent = parents[snapshot.uuid] - usable
+        if request.source.makes_any_diff:
+            detail = "no diff of it can be made"
+        elif absent:
+            names = sorted(paths.get(uuid, str(uuid)) for uuid in absent if uuid is not None)
+            detail = (
+                f"it builds on {' or '.join(names)}, which is neither wanted nor in the destination"
+            )
+        elif parents[snapshot.uuid]:
+            detail = "what it builds on can't be sent either"
+        else:
+            detail = "the source holds no diff of it"
+        yield snapshot, detail
 
 
 def _deletes(request: Request) -> tuple[Delete, ...]:

@@ -100,7 +100,11 @@ class Sink(Source, Protocol):
         """
 
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
-        """Return those of the relative `paths` at which anything at all exists (mode r)."""
+        """Return those of the relative `paths` at which anything at all exists (mode r).
+
+        Raises:
+            UsageError: One of them is not a path below the directory.
+        """
 
     def free_bytes(self) -> int | None:
         """Return how many bytes of plain data surely fit; None if that cannot be told (mode r)."""
@@ -116,6 +120,7 @@ class Sink(Source, Protocol):
         remains, which the next receive of the same diff replaces.
 
         Raises:
+            UsageError: `path` is not a path below the directory.
             PathTakenError: Something is at `path`.
             MissingError: The parent is not at this end.
             CorruptStreamError: Not the stream of `diff`, damaged, or not whole.
@@ -128,6 +133,7 @@ class Sink(Source, Protocol):
         Its identity stays the same; no data is copied.
 
         Raises:
+            UsageError: `path` is not a path below the directory.
             PathTakenError: Something is at `path`.
             MissingError: This end does not have it.
         """
@@ -140,7 +146,11 @@ class Sink(Source, Protocol):
         """
 
     def clean(self, partial: Partial) -> None:
-        """Remove a partial that `inventory` listed (mode w)."""
+        """Remove a partial that `inventory` listed (mode w).
+
+        Raises:
+            MissingError: There is no such partial; nothing was removed.
+        """
 
     def flush(self) -> None:
         """Wait until everything done so far would survive a power cut."""

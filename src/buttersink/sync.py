@@ -15,7 +15,7 @@ from buttersink import events
 from buttersink.candidates import candidate_diffs
 from buttersink.errors import ButterSinkError, RefusedError, UsageError
 from buttersink.execution import carry_out
-from buttersink.model import Clean, Diff, Plan, Size, Skip, StreamOptions
+from buttersink.model import Clean, Diff, Plan, Reason, Size, Skip, StreamOptions
 from buttersink.planner import Request, make_plan, measurements
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
     _warn_of_problems(destination, held, emit)
     if settings.delete and settings.one is not None and not settings.force:
         raise RefusedError(
-            "--delete with one snapshot as source would delete all others at the destination",
+            f"--delete goes with a whole directory as source, and {source.name} is one snapshot",
             "leave out --delete, or name the source's directory, or add --force",
         )
     selected = _selected(source, offered, settings)
@@ -160,6 +160,12 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         cleans=_cleans(held, wanted, settings),
     )
     plan = _estimated(source, request) if settings.estimate else _measured(source, request, emit)
+    if plan.deletes and any(
+        isinstance(step, Skip) and step.reason is Reason.UNREACHABLE for step in plan.steps
+    ):
+        # The source may be failing: what the destination has could be all that is left.
+        emit(events.Warned(message="nothing will be deleted, as not everything can be sent"))
+        plan = replace(plan, deletes=())
     _refuse_mass_deletion(plan, held, settings)
     return plan
 
@@ -183,9 +189,9 @@ def _selected(source: Source, inventory: Inventory, settings: Settings) -> tuple
     ]
     if not found:
         raise UsageError(
-            f"there is no snapshot {one} in {source.name}",
-            f"without a slash at the end the last part names one snapshot; to mean all snapshots "
-            f"in the directory {one}, write {one}/",
+            f"{source.name} names no snapshot: there is none called {one}",
+            f"the slash at the end matters: to mean all snapshots in that directory, write "
+            f"{source.name}/",
         )
     return tuple(found)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contract.worlds import BtrfsWorld, MemoryWorld
+from contract.worlds import BtrfsWorld, MemoryWorld, Offer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from contract.worlds import World
+    from contract.worlds import End, World
 
 
 @pytest.fixture(params=["memory", pytest.param("btrfs", marks=pytest.mark.kernel)])
@@ -25,3 +25,15 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         scratch: Path = request.getfixturevalue("scratch")
         with BtrfsWorld(scratch) as btrfs:
             yield btrfs
+
+
+@pytest.fixture
+def source(world: World) -> Offer:
+    """Return an end with three related snapshots: "1", "2" and "3"."""
+    return Offer(world.source(3))
+
+
+@pytest.fixture
+def destination(world: World) -> End:
+    """Return an empty end."""
+    return world.destination()

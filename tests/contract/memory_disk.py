@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from contract.memory_streams import Image
-
 from buttersink.errors import BusyError
+from contract.memory_streams import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from contract.memory_disk import Kept, directories
-from contract.memory_streams import Image, apply_stream, make_stream, sent_generation
-
 from buttersink.errors import (
     MissingError,
     NoSpaceError,
@@ -32,15 +29,16 @@ from buttersink.model import (
 )
 from buttersink.stream.format import HEADER_SIZE
 from buttersink.stream.guard import Expectation, StreamGuard
+from contract.memory_disk import Kept, directories
+from contract.memory_streams import Image, apply_stream, make_stream, sent_generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from uuid import UUID
 
-    from contract.memory_disk import MemoryDisk
-
     from buttersink.store import Reader, Writer
+    from contract.memory_disk import MemoryDisk
 
 
 class MemoryStore:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol, Self
 
+from buttersink.model import Diff
 from buttersink.stores.btrfs import BtrfsStore
+from contract.arriving import at
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
 from support.history import simple_history
@@ -20,8 +21,10 @@ from support.loopfs import LoopFs, run
 from support.tree import describe
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from uuid import UUID
 
+    from buttersink.model import Snapshot
     from buttersink.store import Sink
 
 SNAPSHOT_BYTES = 64 << 10
@@ -49,6 +52,22 @@ class End(Protocol):
 
     def leave_partial(self, uuid: UUID) -> None:
         """Leave what a killed transfer of this snapshot would leave."""
+
+
+class Offer:
+    """An end with snapshots, an open store for it, and what they are called by."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self.store = end.open()
+
+    def snapshot(self, path: str) -> Snapshot:
+        """Return the snapshot at a path."""
+        return at(self.store, path)
+
+    def diff(self, to: str, parent: str | None = None) -> Diff:
+        """Return the diff between the snapshots at two paths."""
+        return Diff(self.snapshot(to).uuid, self.snapshot(parent).uuid if parent else None)
 
 
 class World(Protocol):

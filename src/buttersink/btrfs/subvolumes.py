@@ -155,7 +155,10 @@ def lineage(fd: int, treeid: int) -> str | None:
 
     It is the creation (generation and otime) of the top directory's inode, which every snapshot
     inherits, also the copy of a parent that a receive starts from, and which survives
-    the deletion of whatever stood between. None if the subvolume has been deleted meanwhile.
+    the deletion of whatever stood between. A hint: two subvolumes that were created in one
+    transaction and one tick of the clock (up to 10 ms) have it in common, too.
+
+    None if the subvolume has been deleted meanwhile.
     """
     key = (ROOT_DIRECTORY_INODE, _INODE_ITEM, 0)
     try:
@@ -176,8 +179,9 @@ def changed_since_received(fd: int, subvolume: Subvolume) -> bool:
 
     The test is an inode whose transid is newer than rtransid. A regular file needs a newer ctime,
     too, because data that the receive wrote may reach the disk, and touch the inode, after
-    rtransid was set; writing back doesn't change ctime. Only tree nodes newer than rtransid are
-    read. What has been deleted meanwhile counts as not changed.
+    rtransid was set; writing back doesn't change ctime. Likewise a file's new data is seen only
+    once it has reached the disk. Only tree nodes newer than rtransid are read. What has been
+    deleted meanwhile counts as not changed.
     """
     if subvolume.generation <= subvolume.rtransid:
         return False
@@ -245,8 +249,6 @@ def _search(
 
 
 def _inode_changed(inode: Any, received: Subvolume) -> bool:
-    if inode.generation > received.rtransid:
-        return True
     if inode.transid <= received.rtransid:
         return False
     return not stat.S_ISREG(inode.mode) or (

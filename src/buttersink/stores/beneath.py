@@ -48,24 +48,31 @@ def opened(directory_fd: int, parts: list[str]) -> Iterator[int]:
 def make_directories(directory_fd: int, parts: list[str]) -> list[str]:
     """Create the directories that `parts` lead to; return the paths of those that are new.
 
+    After an error none of the new ones is left.
+
     Raises:
         PathTakenError: Something else stands in the way.
     """
-    made = []
-    for depth in range(len(parts)):
-        path = "/".join(parts[: depth + 1])
-        try:
+    made: list[str] = []
+    try:
+        for depth, part in enumerate(parts):
             with opened(directory_fd, parts[:depth]) as fd:
-                os.mkdir(os.fsencode(parts[depth]), dir_fd=fd)
-            made.append(path)
-        except FileExistsError:
-            continue
-        except NotADirectoryError as error:
-            raise PathTakenError(
-                f"{'/'.join(parts[:depth])} is needed as a directory, but is something else",
-                "move it away, or exclude the snapshots below it",
-            ) from error
-    return made
+                try:
+                    os.mkdir(os.fsencode(part), dir_fd=fd)
+                except FileExistsError:
+                    continue
+            made.append("/".join(parts[: depth + 1]))
+        with opened(directory_fd, parts):
+            return made
+    except NotADirectoryError as error:
+        remove_directories(directory_fd, made)
+        raise PathTakenError(
+            f"{'/'.join(parts)} is needed as a directory, but something else is in its place",
+            "move it away, or exclude the snapshots below it",
+        ) from error
+    except BaseException:
+        remove_directories(directory_fd, made)
+        raise
 
 
 def remove_directories(directory_fd: int, paths: list[str]) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
+    from buttersink.btrfs.ioctl import SubvolumeInfo
+
 RECEIVED_NAME: Final = b"new"
 _PARENT_NAME: Final = b"parent"
 
@@ -88,8 +90,8 @@ class Landing:
         finally:
             os.close(work_fd)
 
-    def commit(self, name: str) -> int:
-        """Check what was received, put it at its final name, and return its tree id.
+    def commit(self, name: str) -> SubvolumeInfo:
+        """Check what was received, put it at its final name, and return what is there now.
 
         Args:
             name: Its final name in the directory.
@@ -136,10 +138,12 @@ class Landing:
         ioctl.destroy_subvolume(self._directory_fd, self._name)
 
 
-def place(directory_fd: int, name: str, *, source_fd: int, identity: UUID, stransid: int) -> int:
+def place(
+    directory_fd: int, name: str, *, source_fd: int, identity: UUID, stransid: int
+) -> SubvolumeInfo:
     """Make a read-only copy of a subvolume at `name`, with the given identity, in one step.
 
-    Returns its tree id.
+    Returns what the kernel says of it.
 
     Its rtransid is newer than all its data, which tells later that it wasn't changed since.
 
@@ -154,7 +158,7 @@ def place(directory_fd: int, name: str, *, source_fd: int, identity: UUID, stran
         try:
             ioctl.set_received(staged_fd, received_uuid=identity, stransid=stransid)
             ioctl.set_readonly(staged_fd)
-            treeid = ioctl.subvolume_info(staged_fd).treeid
+            placed = ioctl.subvolume_info(staged_fd)
         finally:
             os.close(staged_fd)
         ioctl.rename_new(directory_fd, staged, os.fsencode(name))
@@ -164,7 +168,7 @@ def place(directory_fd: int, name: str, *, source_fd: int, identity: UUID, stran
     except BaseException:
         _destroy_if_there(directory_fd, staged)
         raise
-    return treeid
+    return placed
 
 
 def _open_directory(directory_fd: int, name: bytes) -> int:

@@ -1,0 +1,105 @@
+"""Killed with SIGKILL at any moment: what arrived is whole, and the next run goes on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.arrivals import Arrivals, moving_history
+from support.processes import Background, working_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.loopfs import LoopFs
+
+MIB = 1 << 20
+TOO_OFTEN = 200
+"""Runs after which it is clear that none gets killed any more."""
+
+
+@pytest.fixture
+def arrivals(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
+    return Arrivals(moving_history(fs_a, 6, size=3 * MIB), fs_b.path / "backup")
+
+
+def kill_often(
+    arrivals: Arrivals, *, seed: int, kills: int, kill: Callable[[Background], bool]
+) -> int:
+    """Kill runs at random moments and check the destination each time, then let one converge.
+
+    Args:
+        arrivals: What is transferred; to a destination that is empty at first.
+        seed: Of the moments.
+        kills: Number of runs that must have been killed.
+        kill: Kills what it is about; tells whether it was still there.
+
+    Returns:
+        The number of kills that left something half-done behind.
+    """
+    rng = Random(seed)
+    upto = working_seconds(*arrivals.ends)
+    arrivals.reset()
+    done = half_done = 0
+    for _ in range(TOO_OFTEN):
+        fresh = not arrivals.here()
+        moment = rng.uniform(0, upto)
+        with Background(*arrivals.ends) as run:
+            run.wait_for_handlers()
+            if not run.lives_for(moment):
+                upto = moment if fresh else upto  # it was slow when that was measured
+            elif kill(run):
+                done += 1
+                arrivals.check()
+            run.wait()
+            run.wait_for_all()
+        arrived = arrivals.check()
+        half_done += bool(arrivals.leftovers())
+        if done == kills:
+            arrivals.converge()
+            return half_done
+        if arrived == set(arrivals.originals):
+            arrivals.converge()
+            arrivals.reset()
+    raise AssertionError(f"only {done} runs could be killed")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_processes_of_a_run_may_be_killed_at_any_moment(arrivals: Arrivals, seed: int) -> None:
+    def kill(run: Background) -> bool:
+        run.signal_all(signal.SIGKILL)
+        return run.wait().status == -signal.SIGKILL
+
+    half_done = kill_often(arrivals, seed=seed, kills=12, kill=kill)
+
+    assert half_done, "the kills came too early or too late to tell anything"
+
+
+def test_the_main_process_alone_may_be_killed_at_any_moment(arrivals: Arrivals) -> None:
+    def kill(run: Background) -> bool:
+        run.signal(signal.SIGKILL)
+        return run.wait().status == -signal.SIGKILL
+
+    assert kill_often(arrivals, seed=0, kills=10, kill=kill)
+
+
+def test_the_receiving_program_may_be_killed_at_any_moment(arrivals: Arrivals) -> None:
+    def kill(run: Background) -> bool:
+        while (receiver := run.receiver()) is None:
+            if run.ended():
+                return False
+        with suppress(ProcessLookupError):
+            os.kill(receiver, signal.SIGKILL)
+        done = run.wait()
+        assert done.status in {0, 3}, done
+        assert "Traceback" not in done.stderr, done
+        return done.status == 3
+
+    half_done = kill_often(arrivals, seed=0, kills=10, kill=kill)
+
+    assert not half_done, "the run that lost its receiver should have cleaned up"

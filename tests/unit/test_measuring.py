@@ -1,0 +1,192 @@
+"""Planning and measuring by turns, in worlds whose sizes are hidden at first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planning_worlds import MIB, World, asking, history, run, series, uuid, world_of
+
+from buttersink.measuring import Measurement
+from buttersink.model import Certainty, Diff, Size
+from buttersink.planner import make_plan, measurements
+
+
+def spread(random: Random) -> int:
+    """Return sizes over six orders of magnitude."""
+    return int(10 ** random.uniform(2.5, 8.5))
+
+
+def some_history(seed: int, *, there: int = 0) -> World:
+    random = Random(seed)
+    contents = history(
+        random,
+        count=random.randint(3, 20),
+        pieces=random.randint(1, 40),
+        added=random.randint(0, 5),
+        removed=random.randint(0, 5),
+        piece_bytes=spread,
+    )
+    return world_of(contents, there=there)
+
+
+@pytest.mark.parametrize("there", [0, 1])
+@pytest.mark.parametrize("seed", range(60))
+def test_the_plan_for_a_history_is_as_good_as_if_all_sizes_had_been_known(
+    seed: int, there: int
+) -> None:
+    world = some_history(seed, there=there)
+    plan = world.run()
+    assert all(t.size == Size(world.size(t.diff)) for t in plan.transfers)
+    # Which snapshot of a group is the first is not asked for, and moves deletions only.
+    unasked = 2 * world.deletion * sum(len(pieces) for pieces in world.contents.values())
+    assert plan.cost.nbytes <= world.plan_knowing_all().cost.nbytes + unasked
+
+
+@pytest.mark.parametrize("there", [0, 1])
+@pytest.mark.parametrize(
+    ("added", "removed"), [(5, 5), (5, 0), (0, 5), (20, 1)], ids=["mixed", "grow", "shrink", "fast"]
+)
+def test_a_long_history_takes_few_rounds_and_few_measurements(
+    added: int, removed: int, there: int
+) -> None:
+    contents = history(Random(3), count=200, pieces=1000, added=added, removed=removed)
+    world = world_of(contents, there=there)
+    plan = world.run()
+    assert world.rounds <= 10
+    assert len(world.measured) < 14 * 200
+    assert plan.cost.nbytes <= 1.001 * world.plan_knowing_all().cost.nbytes
+
+
+def test_of_a_first_series_one_full_stream_is_measured_to_the_end_and_the_rest_hardly() -> None:
+    contents = history(Random(3), count=200, pieces=1000, added=5, removed=5)
+    world = world_of(contents)
+    world.run()
+    fulls = [m for m in world.measured if m.diff.parent is None]
+    to_the_end = [m for m in fulls if m.limit is None or m.limit >= world.size(m.diff)]
+    assert len(to_the_end) == 1
+    assert all(m.limit is not None and m.limit <= 10 * MIB for m in fulls if m not in to_the_end)
+
+
+def test_large_increments_do_not_draw_the_full_streams_along() -> None:
+    contents = history(
+        Random(3), count=100, pieces=200, added=3, removed=3, piece_bytes=lambda _: 100 * MIB
+    )
+    world = world_of(contents)
+    world.run()
+    fulls = [m for m in world.measured if m.diff.parent is None]
+    read = sum(min(world.size(m.diff), m.limit or world.size(m.diff)) for m in fulls)
+    assert read < 10 * world.size(Diff(uuid(1)))
+    assert len(world.measured) < 14 * 100
+
+
+def test_interleaved_branches_are_told_apart() -> None:
+    one = history(Random(1), count=40, pieces=300, added=3, removed=3)
+    other = history(Random(2), count=40, pieces=300, added=3, removed=3, first_piece=10**6)
+    contents = [pieces for pair in zip(one, other, strict=True) for pieces in pair]
+    world = world_of(contents, branches=[0, 1] * 40)
+    plan = world.run()
+    assert sum(t.size.nbytes > 100 * MIB for t in plan.transfers) == 2
+    assert plan.cost == world.plan_knowing_all().cost
+    assert world.rounds <= 10
+    assert len(world.measured) < 14 * 80
+
+
+def test_two_clusters_in_one_lineage_are_crossed_once_at_most() -> None:
+    one = history(Random(1), count=30, pieces=300, added=3, removed=3)
+    other = history(Random(2), count=30, pieces=300, added=3, removed=3, first_piece=10**6)
+    world = world_of([*one, *other])
+    plan = world.run()
+    assert sum(t.size.nbytes > 100 * MIB for t in plan.transfers) == 2
+    assert plan.cost.nbytes <= 1.001 * world.plan_knowing_all().cost.nbytes
+
+
+def test_lineages_are_never_measured_against_each_other() -> None:
+    one = history(Random(1), count=20, pieces=30, added=3, removed=3)
+    other = history(Random(2), count=20, pieces=30, added=3, removed=3, first_piece=10**6)
+    snapshots = [*series(20, lineage="a"), *series(20, lineage="b", start=21)]
+    contents = {s.uuid: pieces for s, pieces in zip(snapshots, [*one, *other], strict=True)}
+    interleaved = [replace(s, generation=s.uuid.int % 20) for s in snapshots]
+    world = World(contents=contents, request=asking(interleaved))
+    world.run()
+    lineage = {s.uuid: s.lineage for s in snapshots}
+    assert all(
+        lineage[m.diff.to] == lineage[m.diff.parent]
+        for m in world.measured
+        if m.diff.parent is not None
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sizes_known_from_before_are_not_measured_again(seed: int) -> None:
+    world = some_history(seed)
+    known = {d: s for d, s in world.all_sizes().items() if d.parent is not None}
+    sizes = dict(known)
+    plan = make_plan(world.request, sizes)
+    rounds = 0
+    while todo := measurements(world.request, sizes, plan):
+        rounds += 1
+        assert rounds <= 20
+        sizes.update((m.diff, world.measure(m)) for m in todo)
+        plan = make_plan(world.request, sizes)
+    assert all(m.diff not in known for m in world.measured)
+
+
+def test_the_first_round_asks_for_the_chain_of_nearest_predecessors() -> None:
+    request = asking(series(3))
+    todo = measurements(request, {}, make_plan(request, {}))
+    assert [m.diff for m in todo] == [
+        Diff(uuid(1)),
+        Diff(uuid(2), uuid(1)),
+        Diff(uuid(3), uuid(2)),
+    ]
+    assert todo[0].limit is None
+    assert all(m.limit is not None for m in todo[1:])
+
+
+def test_what_is_the_only_way_is_measured_to_the_end_at_once() -> None:
+    request = asking(series(2, lineage=None))
+    todo = measurements(request, {}, make_plan(request, {}))
+    assert todo == tuple(Measurement(diff=Diff(uuid(n)), limit=None) for n in (1, 2))
+
+
+# Hidden sizes that follow no law at all
+
+COUNT = 6
+some_bytes = st.integers(0, 27).map(lambda power: 1 << power)
+lawless = st.fixed_dictionaries(
+    {
+        Diff(uuid(to), uuid(parent) if parent else None): some_bytes
+        for to in range(1, COUNT + 1)
+        for parent in range(COUNT + 1)
+        if parent != to
+    }
+)
+
+
+@given(lawless, st.integers(0, 3), st.integers(0, 1 << 22))
+def test_whatever_the_sizes_measuring_ends_and_the_chain_is_never_exceeded(
+    hidden: dict[Diff, int], there: int, overrun: int
+) -> None:
+    snapshots = series(COUNT)
+    request = asking(snapshots, there=snapshots[:there])
+    asked: list[Measurement] = []
+
+    def measure(measurement: Measurement) -> Size:
+        asked.append(measurement)
+        nbytes, limit = hidden[measurement.diff], measurement.limit
+        if limit is not None and nbytes > limit:
+            return Size(min(limit + overrun, nbytes - 1), Certainty.AT_LEAST)
+        return Size(nbytes)
+
+    def count() -> None:
+        assert len(asked) < 200
+
+    plan = run(request, measure, count)
+    chain = [(n, n - 1 or None) for n in range(there + 1, COUNT + 1)]
+    cost = sum(hidden[Diff(uuid(n), uuid(p) if p else None)] for n, p in chain)
+    assert all(t.size == Size(hidden[t.diff]) for t in plan.transfers)
+    assert plan.cost.nbytes <= cost
