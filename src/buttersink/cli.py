@@ -14,7 +14,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import ButterSinkError, ExitCode, NotBtrfsError, UsageError
+from buttersink.errors import (
+    ButterSinkError,
+    ExitCode,
+    NotBtrfsError,
+    RefusedError,
+    UsageError,
+)
 from buttersink.location import Location, Scheme
 from buttersink.options import Options, parse_options
 from buttersink.priority import yield_disks
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from buttersink.events import Event
     from buttersink.report import Reporter
     from buttersink.stores.btrfs import BtrfsStore
+    from buttersink.stores.btrfs_source import BtrfsSource
 
 _log: Final = logging.getLogger("buttersink")
 _LOG_FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
@@ -35,15 +42,20 @@ _STOPPED: Final = "interrupted: nothing half-done counts; the next run goes on f
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, see `errors.ExitCode`."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    # Names may hold any bytes, and a terminal may know less than UTF-8.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = parse_options(arguments)
+        log = _log_handler(options)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
-    _treat_as_interrupt(signal.SIGTERM, signal.SIGHUP)
-    yield_disks()
-    with _reporting(options) as reporter:
+    _stop_once_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _logging_to(log), _reporter(options) as reporter:
         try:
+            yield_disks()
             return _run(options, reporter)
         except ButterSinkError as error:
             _log.debug("the run failed", exc_info=error)
@@ -95,6 +107,11 @@ def _run(options: Options, reporter: Reporter) -> int:
 
 @contextmanager
 def _opened(location: Location, *, missing: str = "") -> Iterator[BtrfsStore]:
+    """Open an end.
+
+    Raises:
+        ButterSinkError: It can't be opened, or its kind is not built yet.
+    """
     if location.scheme is not Scheme.BTRFS:
         raise ButterSinkError(
             f"{location.text}: {location.scheme.value}:// ends are not built yet",
@@ -140,56 +157,69 @@ def _destination(options: Options) -> Iterator[BtrfsStore]:
         if options.dry_run:
             yield store
             return
-    os.makedirs(directory)
+    try:
+        os.makedirs(directory)
+    except OSError as error:
+        raise UsageError(f"{directory} can't be made: {error.strerror}") from error
     with _opened(location) as store:
         yield store
 
 
-def _check_pair(source: BtrfsStore, destination: BtrfsStore, options: Options) -> None:
+def _check_pair(source: BtrfsSource, destination: BtrfsStore, options: Options) -> None:
     if source.file_system != destination.file_system:
         return
     if source.directory == destination.directory:
         raise UsageError("source and destination are the same directory")
     inside = not destination.directory or source.directory.startswith(destination.directory + "/")
     if options.delete and inside and not options.force:
-        raise UsageError(
+        raise RefusedError(
             f"{options.destination.text} contains the source: --delete would delete all other "
             f"snapshots there",
             "name another destination, or add --force",
         )
 
 
-@contextmanager
-def _reporting(options: Options) -> Iterator[Reporter]:
+def _reporter(options: Options) -> Reporter:
     from buttersink.report import make_reporter  # noqa: PLC0415 - --version must not wait
 
-    # Names may hold any bytes, and a terminal may know less than UTF-8.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    with make_reporter(
+    return make_reporter(
         stdout=sys.stdout,
         stderr=sys.stderr,
         terminal=sys.stderr.isatty(),
         quiet=options.quiet,
         json=options.json,
-    ) as reporter:
-        _log.setLevel(logging.DEBUG)
-        _log.propagate = False
-        handler: logging.Handler = logging.NullHandler()
-        if options.logfile:
-            handler = logging.FileHandler(options.logfile, errors="backslashreplace")
-            handler.setFormatter(logging.Formatter(_LOG_FORMAT))
-        _log.addHandler(handler)
-        try:
-            yield reporter
-        finally:
-            _log.removeHandler(handler)
-            handler.close()
+    )
 
 
-def _treat_as_interrupt(*signals: signal.Signals) -> None:
+def _log_handler(options: Options) -> logging.Handler:
+    if not options.logfile:
+        return logging.NullHandler()
+    try:
+        handler = logging.FileHandler(options.logfile, errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"{options.logfile} can't be written: {error.strerror}") from error
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    return handler
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler) -> Iterator[None]:
+    _log.setLevel(logging.DEBUG)
+    _log.propagate = False
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        handler.close()
+
+
+def _stop_once_on(*signals: signal.Signals) -> None:
+    """Make the first of these signals an interrupt; more of them don't disturb the cleaning up."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     for number in signals:

@@ -144,6 +144,16 @@ class TestIdentity:
         )
         assert [problem.path for problem in found.inventory.problems] == ["flipped", "old"]
 
+    def test_problems_of_the_same_name_have_an_order(self) -> None:
+        both = (
+            subvolume(256, "a", received=foreign(1)),
+            subvolume(257, "snaps/a", received=foreign(2)),
+        )
+        one, other = (
+            catalogue(*order, directory="snaps", changed={256, 257}) for order in (both, both[::-1])
+        )
+        assert one.inventory == other.inventory
+
 
 class TestFacts:
     def test_of_an_original(self) -> None:

@@ -137,8 +137,6 @@ class BtrfsStore(BtrfsSource):
         with self._mapped("writing to the disk"):
             ioctl.sync(self._fd)
 
-    # Within
-
     def _prepare(self, landing: Landing, diff: Diff) -> UUID | None:
         if diff.parent is None:
             return landing.prepare(None)

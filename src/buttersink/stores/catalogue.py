@@ -134,7 +134,7 @@ def make_catalogue(
         inventory=Inventory(
             snapshots=tuple(sorted(snapshots, key=lambda s: (os.fsencode(s.path), s.uuid))),
             partials=tuple(sorted(partials.values(), key=lambda p: os.fsencode(p.path))),
-            problems=tuple(sorted(problems, key=lambda p: os.fsencode(p.path))),
+            problems=tuple(sorted(problems, key=lambda p: (os.fsencode(p.path), p.message))),
             writable=writable,
         ),
         copies={identity: tuple(found) for identity, found in copies.items()},
