@@ -5,7 +5,6 @@ The only module that reads the command line and the environment, and that prints
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -24,6 +23,8 @@ from buttersink.errors import (
 from buttersink.location import Location, Scheme
 from buttersink.options import Options, parse_options
 from buttersink.priority import yield_disks
+from buttersink.program import accept_any_text, discard_output
+from buttersink.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,15 +43,12 @@ _STOPPED: Final = "interrupted: nothing half-done counts; the next run goes on f
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, see `errors.ExitCode`."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    # Names may hold any bytes, and a terminal may know less than UTF-8.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    accept_any_text()
     try:
         options = parse_options(arguments)
         log = _log_handler(options)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - no reporter yet
+        print(f"error: {escape(str(error))}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
     _stop_once_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with _logging_to(log), _reporter(options) as reporter:
@@ -67,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reporter.error(ButterSinkError(_STOPPED))
             return ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # Whoever read our output has gone; what is left to print must not raise again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()
             return ExitCode.FAILED
 
 

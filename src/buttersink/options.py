@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import UsageError
 from buttersink.location import Location, parse_location
+from buttersink.program import Parser
 from buttersink.version import __version__
 
 if TYPE_CHECKING:
@@ -57,13 +58,6 @@ class Options:
     force: bool
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing, so that errors of usage look like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, "buttersink --help shows what there is")
-
-
 def parse_options(argv: Sequence[str]) -> Options:
     """Take apart the arguments (without the program's name).
 
@@ -97,8 +91,8 @@ def parse_options(argv: Sequence[str]) -> Options:
     )
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="buttersink",
         usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [--part-size PART_SIZE]\n"
         "                  [--exclude REGEX] [--bwlimit RATE] [--json] [--create] [--force]\n"

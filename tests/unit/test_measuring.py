@@ -46,6 +46,14 @@ def test_the_plan_for_a_history_is_as_good_as_if_all_sizes_had_been_known(
     assert plan.cost.nbytes <= world.plan_knowing_all().cost.nbytes + unasked
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_more_of_a_history_the_destination_has_the_less_is_sent(seed: int) -> None:
+    count = len(some_history(seed).contents)
+    costs = [some_history(seed, there=there).run().cost.nbytes for there in range(count + 1)]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == 0
+
+
 @pytest.mark.parametrize("there", [0, 1])
 @pytest.mark.parametrize(
     ("added", "removed"), [(5, 5), (5, 0), (0, 5), (20, 1)], ids=["mixed", "grow", "shrink", "fast"]

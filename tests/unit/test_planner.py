@@ -442,14 +442,19 @@ def test_the_order_of_the_input_does_not_matter(
     assert make_plan(other, dict(mixed_sizes)) == make_plan(request, sizes)
 
 
-@given(any_snapshots, any_sizes, some, numbers)
-def test_one_more_of_the_wanted_at_the_destination_never_raises_the_cost(
-    snapshots: list[Snapshot], sizes: dict[Diff, Size], there: set[int], more: int
+@given(any_snapshots, any_sizes, some, st.sets(st.tuples(numbers, numbers)), numbers, numbers)
+def test_one_more_diff_to_choose_from_never_raises_the_cost(
+    snapshots: list[Snapshot],
+    sizes: dict[Diff, Size],
+    there: set[int],
+    impossible: set[tuple[int, int]],
+    to: int,
+    parent: int,
 ) -> None:
-    everything = set(range(10))
-    before = make_plan(having(snapshots, there=there, wanted=everything), sizes)
-    after = make_plan(having(snapshots, there=there | {more}, wanted=everything), sizes)
-    assert after.cost.nbytes <= before.cost.nbytes
+    request = having(snapshots, there=there, wanted=set(range(10)))
+    with_it = frozenset(diff(*ends) for ends in impossible - {(to, parent)})
+    without = make_plan(replace(request, impossible=with_it | {diff(to, parent)}), sizes)
+    assert make_plan(replace(request, impossible=with_it), sizes).cost.nbytes <= without.cost.nbytes
 
 
 @given(any_snapshots, any_sizes, some, some, some)

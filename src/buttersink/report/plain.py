@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from buttersink.events import Measuring, TransferProgress, TransferStarted
 from buttersink.report.rows import Action, Kind, list_rows, list_total, plan_rows, plan_total
 from buttersink.report.tally import Gauge, Tally
-from buttersink.report.text import bytes_text, duration_text, escape, rate_text, size_text
 from buttersink.report.wording import Note
+from buttersink.text import bytes_text, duration_text, escape, rate_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,7 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from buttersink.model import Adopt, Keep, Skip, Transfer
-from buttersink.report.text import (
+from buttersink.report.wording import reason_text
+from buttersink.text import (
     bytes_text,
     count_text,
     escape,
@@ -15,7 +16,6 @@ from buttersink.report.text import (
     time_text,
     total_text,
 )
-from buttersink.report.wording import reason_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from buttersink.events import Finished, Listed, Planned
 from buttersink.report.plain import listing_lines, plan_lines, write_lines
 from buttersink.report.rows import Action, Kind, list_rows, list_total, plan_rows, plan_total
 from buttersink.report.tally import Gauge, Tally
-from buttersink.report.text import bytes_text, duration_text, escape, rate_text, size_text
 from buttersink.report.wording import Note, Tone
+from buttersink.text import bytes_text, duration_text, escape, rate_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

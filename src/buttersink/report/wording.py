@@ -19,7 +19,7 @@ from buttersink.events import (
     Warned,
 )
 from buttersink.model import Adopt, Clean, Delete, Reason, Transfer
-from buttersink.report.text import bytes_text, duration_text, escape, rate_text
+from buttersink.text import bytes_text, duration_text, escape, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

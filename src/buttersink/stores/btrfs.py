@@ -13,8 +13,9 @@ from buttersink.btrfs.receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, TransferError
 from buttersink.model import StreamOptions
 from buttersink.stores import beneath
-from buttersink.stores.btrfs_source import BtrfsSource, file_system_id
+from buttersink.stores.btrfs_source import BtrfsSource
 from buttersink.stores.landing import RECEIVED_NAME, Landing, place
+from buttersink.stores.opening import file_system_id
 from buttersink.stores.passing import Receiving
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 

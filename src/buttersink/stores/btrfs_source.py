@@ -13,7 +13,6 @@ from buttersink.btrfs.send import KernelSend, kernel_stream_version
 from buttersink.errors import (
     CorruptStreamError,
     MissingError,
-    NotBtrfsError,
     TransferError,
     UsageError,
 )
@@ -21,6 +20,7 @@ from buttersink.model import Certainty, Size, StreamOptions
 from buttersink.stores.catalogue import Catalogue, make_catalogue
 from buttersink.stores.estimates import estimate_size
 from buttersink.stores.mapping import mapped_error
+from buttersink.stores.opening import file_system_id, open_directory
 from buttersink.stores.passing import Rewritten
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
@@ -62,7 +62,7 @@ class BtrfsSource:
         self.name = name or path
         self._path = path
         self._missing = missing
-        self._fd = _open_directory(path)
+        self._fd = open_directory(path)
         self._placed: dict[UUID, SubvolumeInfo] = {}
         """What came in since the catalogue was read."""
         try:
@@ -241,31 +241,3 @@ class BtrfsSource:
             yield
         except OSError as error:
             raise mapped_error(error, f"{self.name}: {doing}") from error
-
-
-def _open_directory(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist") from error
-    except NotADirectoryError as error:
-        raise UsageError(f"{path} is not a directory") from error
-    except OSError as error:
-        raise mapped_error(error, f"opening {path}") from error
-
-
-def file_system_id(fd: int, path: str) -> UUID:
-    """Return the id of the file system at `path`, which `fd` is.
-
-    Raises:
-        NotBtrfsError: It is another kind of file system.
-    """
-    try:
-        return subvolumes.file_system_id(fd)
-    except OSError as error:
-        if error.errno not in {errno.ENOTTY, errno.EINVAL}:
-            raise mapped_error(error, f"asking which file system {path} is on") from error
-        raise NotBtrfsError(
-            f"{path} is not on a btrfs file system",
-            "both ends must be directories on mounted btrfs file systems",
-        ) from error

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import errno
-import io
 import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.btrfs import subvolumes
-from buttersink.errors import ButterSinkError, ExitCode, MissingError, NotBtrfsError, UsageError
+from buttersink.errors import ButterSinkError, ExitCode
+from buttersink.program import Parser, accept_any_text, discard_output
 from buttersink.stores.mapping import mapped_error
+from buttersink.stores.opening import file_system_id, open_directory
+from buttersink.text import bytes_text, escape
 from buttersink.version import __version__
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _UNKNOWN: Final = "-"
 _TOP_LEVEL: Final = "/"
 """Stands for the empty path of the top-level subvolume; nothing else can have this name."""
-_BASE: Final = 1024
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +55,7 @@ class Listing:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    # Errors quote names, and names may hold any bytes; a terminal may know less than UTF-8.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    accept_any_text()
     try:
         arguments = _parser().parse_args(argv)
         listing = read_listing(arguments.directory)
@@ -76,15 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitCode.DONE
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing, so that errors of usage look like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, "btrfslist --help shows what there is")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="btrfslist",
         description="List all subvolumes of the btrfs file system that DIR is on, wherever they "
         "are and whatever of it is mounted. Nothing is changed. Needs root.",
@@ -100,13 +88,13 @@ def read_listing(directory: str) -> Listing:
     """Read what there is to know of the file system that `directory` is on.
 
     Raises:
-        MissingError: There is no such directory.
+        UsageError: There is no such directory.
         NotBtrfsError: It is not on btrfs.
         NotPermittedError: The kernel tells only root.
     """
-    fd = _open(directory)
+    fd = open_directory(directory)
     try:
-        fsid = _file_system_id(fd, directory)
+        fsid = file_system_id(fd, directory)
         quotas = subvolumes.read_quotas(fd)
         return Listing(
             fsid=fsid,
@@ -128,28 +116,6 @@ def read_listing(directory: str) -> Listing:
         os.close(fd)
 
 
-def _open(directory: str) -> int:
-    try:
-        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingError(
-            f"there is no directory {directory}", "name one on a mounted btrfs file system"
-        ) from error
-    except OSError as error:
-        raise mapped_error(error, f"opening {directory}") from error
-
-
-def _file_system_id(fd: int, directory: str) -> UUID:
-    try:
-        return subvolumes.file_system_id(fd)
-    except OSError as error:
-        if error.errno not in {errno.ENOTTY, errno.EINVAL}:
-            raise
-        raise NotBtrfsError(
-            f"{directory} is not on a btrfs file system", "name a directory that is"
-        ) from error
-
-
 def _write(listing: Listing, *, as_json: bool) -> None:
     """Write to standard output.
 
@@ -166,8 +132,7 @@ def _write(listing: Listing, *, as_json: bool) -> None:
             _print_lines(plain_lines(listing))
         sys.stdout.flush()
     except (OSError, KeyboardInterrupt) as error:
-        # The interpreter flushes standard output once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         if isinstance(error, (BrokenPipeError, KeyboardInterrupt)):
             raise
         raise mapped_error(error, "writing the listing") from error
@@ -178,7 +143,7 @@ def _print_lines(lines: Iterator[str]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"btrfslist: {_escape(text)}", file=sys.stderr)  # noqa: T201 - this is a program
+    print(f"btrfslist: {escape(text)}", file=sys.stderr)  # noqa: T201 - this is a program
 
 
 def json_lines(listing: Listing) -> Iterator[str]:
@@ -307,26 +272,12 @@ def _details(row: Row) -> Iterator[tuple[str, str, str]]:
                 str(fields[generation] or "") if generation else "",
             )
     if row.quota:
-        referenced, exclusive = map(_bytes_text, (row.quota.referenced, row.quota.exclusive))
+        referenced, exclusive = map(bytes_text, (row.quota.referenced, row.quota.exclusive))
         yield f"size {referenced}, {exclusive} exclusive", "", ""
 
 
 def _shown_path(row: Row) -> str:
-    return _escape(row.subvolume.path) or _TOP_LEVEL
-
-
-def _escape(text: str) -> str:
-    r"""Write out what is not printable: a newline as \n, a byte that is not UTF-8 as \xHH."""
-    decoded = os.fsencode(text).decode("utf-8", errors="backslashreplace")
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in decoded)
-
-
-def _bytes_text(nbytes: int) -> str:
-    """Return a number of bytes with four significant digits, in base 1024."""
-    if nbytes < _BASE:
-        return "1 byte" if nbytes == 1 else f"{nbytes} bytes"
-    power = min((nbytes.bit_length() - 1) // 10, len(_UNITS))
-    return f"{nbytes / _BASE**power:.4g} {_UNITS[power - 1]}"
+    return escape(row.subvolume.path) or _TOP_LEVEL
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buttersink.errors import ButterSinkError, ExitCode, UsageError
+from buttersink.program import discard_output
 from buttersink.tools.manifest import compare, escape, read, write
 from buttersink.tools.tree import scan
 from buttersink.version import __version__
@@ -54,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever reads the output has seen enough
-        # The interpreter flushes standard output once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return ExitCode.FAILED
 
 

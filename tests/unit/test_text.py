@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.model import Certainty, Size
-from buttersink.report.text import (
+from buttersink.text import (
     bytes_text,
     duration_text,
     escape,

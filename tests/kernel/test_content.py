@@ -1,0 +1,201 @@
+"""What travels: streams of exactly the size that was measured, compressed where it can be."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from buttersink.model import Diff, StreamOptions
+from buttersink.stores.btrfs import BtrfsStore
+from buttersink.stream.format import Attribute, Command, decode_attributes
+from buttersink.sync import Settings
+from buttersink.sync import sync as sync_stores
+from support.command import buttersink, directory, sync
+from support.history import History
+from support.kernel_calls import create_subvolume, snapshot_read_only
+from support.streams import captured, commands
+from support.subvolume_facts import identity
+from support.tree import assert_same_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import MakeFs
+    from support.loopfs import LoopFs
+
+VERSIONS = (1, 2)
+TRUNCATE_BYTES = 26
+"""Of a TRUNCATE command, without the path."""
+
+
+def snapshots(fs: LoopFs, seed: int, count: int, steps: int) -> list[Path]:
+    """Make snaps/0, snaps/1, ... of a random history."""
+    (fs.path / "snaps").mkdir()
+    history = History(seed, fs.path / "live")
+    paths = []
+    for number in range(count):
+        history.step(steps)
+        paths.append(history.snapshot(fs.path / "snaps" / str(number)))
+    return paths
+
+
+@pytest.fixture
+def store_a(fs_a: LoopFs) -> Iterator[BtrfsStore]:
+    store = BtrfsStore(str(fs_a.path))
+    yield store
+    store.close()
+
+
+def all_diffs(paths: list[Path]) -> list[Diff]:
+    """Return full, forward and backward diffs of all snapshots."""
+    uuids = [UUID(identity(path)) for path in paths]
+    return [*map(Diff, uuids), *(Diff(*pair) for pair in permutations(uuids, 2))]
+
+
+def truncates(stream: bytes, version: int) -> int:
+    """Return how many bytes the TRUNCATE commands of a stream have."""
+    paths = [
+        decode_attributes(memoryview(body), version)[Attribute.PATH]
+        for number, body in commands(stream)
+        if number == Command.TRUNCATE
+    ]
+    return sum(TRUNCATE_BYTES + len(path) for path in paths)
+
+
+class TestMeasuredSizes:
+    @pytest.mark.parametrize("seed", range(4))
+    def test_are_those_of_the_streams(self, fs_a: LoopFs, store_a: BtrfsStore, seed: int) -> None:
+        diffs = all_diffs(snapshots(fs_a, seed, 4, 60))
+        store_a.inventory()
+        exact = 0
+        for version in VERSIONS:
+            options = StreamOptions(version=version)
+            for diff in diffs:
+                stream = captured(store_a, diff, options)
+                off = abs(store_a.measure(diff, options).nbytes - len(stream))
+                assert off == 0 or off <= truncates(stream, version) + TRUNCATE_BYTES + 4096
+                assert off < 3 * (TRUNCATE_BYTES + 1800)
+                exact += off == 0
+        assert exact >= 0.9 * len(VERSIONS) * len(diffs)
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_are_exact_for_plain_growth(
+        self, fs_a: LoopFs, store_a: BtrfsStore, version: int
+    ) -> None:
+        create_subvolume(fs_a.path / "live")
+        paths = []
+        for number in range(4):
+            for size in (0, 1, 2047, 4096, 48 << 10, (48 << 10) + 1, 128 << 10, 1 << 20):
+                path = fs_a.path / "live" / f"{number} of {size}"
+                path.write_bytes(bytes([number + 1]) * size)
+            paths.append(fs_a.path / str(number))
+            snapshot_read_only(fs_a.path / "live", paths[-1])
+        store_a.inventory()
+        options = StreamOptions(version=version)
+
+        for diff in all_diffs(paths):
+            measured = store_a.measure(diff, options)
+            assert measured.exact
+            assert measured.nbytes == len(captured(store_a, diff, options))
+
+    def test_are_what_the_writer_counts_also_where_extents_travel_compressed(
+        self, make_fs: MakeFs, fs_b: LoopFs
+    ) -> None:
+        fs_a = make_fs(mount_options="compress=zstd")
+        snapshots(fs_a, 21, 4, 60)
+
+        done = sync(fs_a.path / "snaps", fs_b.path)
+
+        for event in done.named("transfer_done"):
+            off = abs(event["plain_bytes"] - event["step"]["size"]["bytes"])
+            assert off <= 0.01 * event["plain_bytes"]
+
+    def test_stop_at_a_limit_with_a_lower_bound(self, fs_a: LoopFs, store_a: BtrfsStore) -> None:
+        (path,) = snapshots(fs_a, 1, 1, 200)
+        store_a.inventory()
+        diff, options = Diff(UUID(identity(path))), StreamOptions(version=2)
+        whole = store_a.measure(diff, options).nbytes
+
+        bound = store_a.measure(diff, options, whole // 2)
+
+        assert not bound.exact
+        assert whole // 2 < bound.nbytes <= whole
+
+    def test_change_nothing_on_the_file_system(self, fs_a: LoopFs) -> None:
+        snapshots(fs_a, 1, 3, 60)
+        first, second = (buttersink("--json", directory(fs_a.path)) for _ in range(2))
+        assert first.the("listed") == second.the("listed")
+
+
+class OldKernel(BtrfsStore):
+    """A store that makes streams of version 1 only, as Linux before 6.0 does."""
+
+    def stream_options(self) -> StreamOptions:
+        return StreamOptions(version=1)
+
+
+class TestStreams:
+    def test_of_version_1_carry_everything_too(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        paths = snapshots(fs_a, 31, 4, 100)
+        source = OldKernel(f"{fs_a.path}/snaps/")
+        destination = BtrfsStore(f"{fs_b.path}/")
+        try:
+            events: list[object] = []
+            finished = sync_stores(source, destination, Settings(), events.append)
+        finally:
+            source.close()
+            destination.close()
+
+        assert (finished.transferred, finished.failed) == (4, 0)
+        for path in paths:
+            assert_same_tree(path, fs_b.path / path.name)
+
+    def test_are_of_version_2_where_both_ends_know_it(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        snapshots(fs_a, 1, 1, 10)
+
+        planned = sync(fs_a.path / "snaps", fs_b.path).the("planned")
+
+        assert planned["stream"]["version"] == 2
+
+
+class TestCompressedExtents:
+    @pytest.fixture
+    def zstd(self, make_fs: MakeFs) -> LoopFs:
+        """Return a compressed file system with snaps/1, of a MiB that compresses well."""
+        fs = make_fs(mount_options="compress=zstd", label="zstd")
+        create_subvolume(fs.path / "live")
+        (fs.path / "live" / "text").write_bytes(b"buttered toast\n" * 70_000)
+        (fs.path / "snaps").mkdir()
+        snapshot_read_only(fs.path / "live", fs.path / "snaps" / "1")
+        return fs
+
+    @pytest.mark.parametrize("mounted", ["", "compress=zstd", "nodatacow"])
+    def test_travel_as_they_are(self, make_fs: MakeFs, zstd: LoopFs, mounted: str) -> None:
+        fs_b = make_fs(mount_options=mounted, label="b")
+
+        done = sync(zstd.path / "snaps", fs_b.path).the("transfer_done")
+
+        assert done["plain_bytes"] == done["step"]["size"]["bytes"] > 70_000 * 15
+        assert done["sent_bytes"] < done["plain_bytes"] / 5
+        assert_same_tree(zstd.path / "snaps" / "1", fs_b.path / "1")
+
+    def test_are_told_of_to_a_person(self, zstd: LoopFs, fs_b: LoopFs) -> None:
+        done = buttersink(directory(zstd.path / "snaps"), directory(fs_b.path))
+
+        assert "carried compressed" in done.stderr
+
+    def test_are_compressed_anew_only_by_writing(self, fs_a: LoopFs, make_fs: MakeFs) -> None:
+        """Plain extents stay plain on the way to a compressed file system."""
+        create_subvolume(fs_a.path / "live")
+        (fs_a.path / "live" / "text").write_bytes(b"buttered toast\n" * 70_000)
+        snapshot_read_only(fs_a.path / "live", fs_a.path / "1")
+        fs_b = make_fs(mount_options="compress=zstd", label="b")
+
+        done = sync(fs_a.path, fs_b.path).the("transfer_done")
+
+        assert done["sent_bytes"] == done["plain_bytes"]
+        assert_same_tree(fs_a.path / "1", fs_b.path / "1")
