@@ -185,6 +185,8 @@ class Reason(Enum):
     """Transfer: the least bytes of all parents considered."""
     ONLY_FULL = "only full"
     """Transfer: no usable parent is known, so the whole of it is sent."""
+    FIRST = "first"
+    """Transfer: the destination has no relative of it yet, so one has to be sent whole."""
     FULL_CHEAPEST = "full cheapest"
     """Transfer: sending all of it takes no more bytes than any diff."""
     NOT_IN_SOURCE = "not in source"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
-from buttersink.candidates import candidate_diffs
 from buttersink.errors import ButterSinkError, RefusedError, UsageError
 from buttersink.execution import carry_out
 from buttersink.model import Clean, Diff, Plan, Reason, Size, Skip, StreamOptions
@@ -159,7 +158,7 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         ),
         cleans=_cleans(held, wanted, settings),
     )
-    plan = _estimated(source, request) if settings.estimate else _measured(source, request, emit)
+    plan = _settled(source, request, settings, emit)
     if plan.deletes and any(
         isinstance(step, Skip) and step.reason is Reason.UNREACHABLE for step in plan.steps
     ):
@@ -224,21 +223,8 @@ def _warn_of_problems(end: Source, inventory: Inventory, emit: Emit) -> None:
         emit(events.Warned(message=f"{end.name}: {problem.path} {problem.message}"))
 
 
-def _estimated(source: Source, request: Request) -> Plan:
-    at_destination = frozenset(request.destination.by_uuid())
-    sizes: dict[Diff, Size] = {}
-    impossible = set()
-    for diff in candidate_diffs(request.wanted, request.source, at_destination):
-        try:
-            sizes[diff] = source.estimate(diff)
-        except ButterSinkError as error:
-            _log.info("%s can't be sent: %s", diff, error)
-            impossible.add(diff)
-    return make_plan(replace(request, impossible=frozenset(impossible)), sizes)
-
-
-def _measured(source: Source, request: Request, emit: Emit) -> Plan:
-    """Plan, measure what was chosen, and plan again, until all that is chosen is exact."""
+def _settled(source: Source, request: Request, settings: Settings, emit: Emit) -> Plan:
+    """Plan, find out the sizes of what was chosen, and plan again, until all of them are known."""
     sizes: dict[Diff, Size] = {}
     done = 0
     while True:
@@ -248,14 +234,19 @@ def _measured(source: Source, request: Request, emit: Emit) -> Plan:
             return plan
         total = done + len(todo)
         for measurement in todo:
-            emit(events.Measuring(done=done, total=total))
+            diff = measurement.diff
             try:
-                sizes[measurement.diff] = source.measure(
-                    measurement.diff, request.options, measurement.limit
-                )
+                if settings.estimate:
+                    sizes[diff] = source.estimate(diff)
+                else:
+                    emit(events.Measuring(done=done, total=total))
+                    sizes[diff] = source.measure(diff, request.options, measurement.limit)
             except ButterSinkError as error:
-                emit(events.Warned(message=f"a way to send can't be used: {error}"))
-                request = replace(request, impossible=request.impossible | {measurement.diff})
+                if settings.estimate:  # a guess that fails says little about sending
+                    _log.info("a way to send can't be used: %s", error)
+                else:
+                    emit(events.Warned(message=f"a way to send can't be used: {error}"))
+                request = replace(request, impossible=request.impossible | {diff})
             done += 1
 
 

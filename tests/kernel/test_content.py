@@ -10,7 +10,7 @@ import pytest
 
 from buttersink.model import Diff, StreamOptions
 from buttersink.stores.btrfs import BtrfsStore
-from buttersink.stream.format import Attribute, Command, decode_attributes
+from buttersink.stream.format import Attribute, decode_attributes
 from buttersink.sync import Settings
 from buttersink.sync import sync as sync_stores
 from support.command import buttersink, directory, sync
@@ -56,14 +56,10 @@ def all_diffs(paths: list[Path]) -> list[Diff]:
     return [*map(Diff, uuids), *(Diff(*pair) for pair in permutations(uuids, 2))]
 
 
-def truncates(stream: bytes, version: int) -> int:
-    """Return how many bytes the TRUNCATE commands of a stream have."""
-    paths = [
-        decode_attributes(memoryview(body), version)[Attribute.PATH]
-        for number, body in commands(stream)
-        if number == Command.TRUNCATE
-    ]
-    return sum(TRUNCATE_BYTES + len(path) for path in paths)
+def truncate_sizes(stream: bytes, version: int) -> set[int]:
+    """Return the sizes that TRUNCATE commands on the files of a stream have."""
+    attributes = (decode_attributes(memoryview(body), version) for _, body in commands(stream))
+    return {TRUNCATE_BYTES + len(found[Attribute.PATH]) for found in attributes if found}
 
 
 class TestMeasuredSizes:
@@ -77,10 +73,11 @@ class TestMeasuredSizes:
             for diff in diffs:
                 stream = captured(store_a, diff, options)
                 off = abs(store_a.measure(diff, options).nbytes - len(stream))
-                assert off == 0 or off <= truncates(stream, version) + TRUNCATE_BYTES + 4096
-                assert off < 3 * (TRUNCATE_BYTES + 1800)
+                # The one exception: where files end in holes, one TRUNCATE more or less.
+                one = truncate_sizes(stream, version)
+                assert off in {0} | one | {a + b for a in one for b in one}
                 exact += off == 0
-        assert exact >= 0.9 * len(VERSIONS) * len(diffs)
+        assert exact >= 0.95 * len(VERSIONS) * len(diffs)
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_are_exact_for_plain_growth(

@@ -20,6 +20,10 @@ _PROGRAM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 _ENVIRONMENT: Final = {"PATH": _PROGRAM_PATH, "LC_ALL": "C"}
 _KEPT_LINES: Final = 20
 _SHOWN_LINES: Final = 3
+_LONGEST_LINE: Final = 4096
+_ERROR: Final = b"ERROR: "
+_CHROOT_NOTICE: Final = b"Chroot to "
+"""Printed even with --quiet."""
 _NO_SPACE: Final = os.fsencode(os.strerror(errno.ENOSPC))
 
 
@@ -81,14 +85,18 @@ class ReceiveProcess:
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         self._stdin = self._process.stdin
         widen_pipe(self._stdin.fileno())
+        self._errors: list[bytes] = []
         self._messages: deque[bytes] = deque(maxlen=_KEPT_LINES)
         self._drain = threading.Thread(target=self._read_messages, daemon=True)
 
     def _read_messages(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - for the type checker
         with self._process.stderr as stderr:
-            while line := stderr.readline(4096):
-                self._messages.append(line.strip())
+            while line := stderr.readline(_LONGEST_LINE):
+                if not line.startswith(_ERROR):
+                    self._messages.append(line.strip())
+                elif len(self._errors) < _KEPT_LINES:  # the first is the cause of the others
+                    self._errors.append(line.removeprefix(_ERROR).strip())
 
     def __enter__(self) -> Self:
         self._drain.start()
@@ -125,11 +133,12 @@ class ReceiveProcess:
         return status
 
     def _failure(self, status: int) -> TransferError:
-        lines = [os.fsdecode(line) for line in self._messages if line]
-        said = "; ".join(lines[-_SHOWN_LINES:]) or "it said nothing"
+        others = [line for line in self._messages if line and not line.startswith(_CHROOT_NOTICE)]
+        lines = self._errors[:_SHOWN_LINES] or others[-_SHOWN_LINES:]
+        said = os.fsdecode(b"; ".join(lines)) or "it said nothing"
         ended = f"ended with status {status}" if status >= 0 else f"was killed by signal {-status}"
         message = f"btrfs receive {ended}: {said}"
-        if any(_NO_SPACE in line for line in self._messages):
+        if any(_NO_SPACE in line for line in (*self._errors, *self._messages)):
             return NoSpaceError(message, "free some space at the destination and run again")
         return TransferError(message)
 

@@ -51,6 +51,7 @@ _REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.ON_FILE_SYSTEM: "the destination's file system has it elsewhere",
         Reason.CHEAPEST: "least bytes of all parents considered",
         Reason.ONLY_FULL: "no relative at the destination or in this run",
+        Reason.FIRST: "first of its relatives at the destination",
         Reason.FULL_CHEAPEST: "no parent would save bytes",
         Reason.NOT_IN_SOURCE: "not in the source",
         Reason.LEFTOVER: "left by an interrupted transfer",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs import ioctl, subvolumes
+from buttersink.btrfs.freeing import wait_until_freed
 from buttersink.btrfs.receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, TransferError
 from buttersink.model import StreamOptions
@@ -92,8 +93,16 @@ class BtrfsStore(BtrfsSource):
                     guard.finish()
                     process.finish()
                 self._placed[diff.to] = landing.commit(name)
+            except Exception:
+                # What was received takes space that the next transfer may need. A failure of
+                # removing it must not hide the first cause.
+                with suppress(OSError):
+                    wait_until_freed(self._fd, landing.clear())
+                raise
             finally:
-                landing.clear()
+                # If it can't be removed, it is a leftover as any other, and no failure.
+                with suppress(OSError):
+                    landing.clear()
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; a snapshot of the snapshot, which is then given its identity."""
@@ -130,8 +139,10 @@ class BtrfsStore(BtrfsSource):
         if work is None or partial not in self._catalogue.inventory.partials:
             raise MissingError(f"{partial.path} is no leftover of a transfer (any more)")
         with self._mapped(f"removing {partial.path}"):
-            for inner in (*self._catalogue.inside(partial.path), work):
-                self._destroy(inner, self._catalogue.relative(inner) or "")
+            doomed = (*self._catalogue.inside(partial.path), work)
+            for subvolume in doomed:
+                self._destroy(subvolume, self._catalogue.relative(subvolume) or "")
+            wait_until_freed(self._fd, [subvolume.treeid for subvolume in doomed])
 
     def flush(self) -> None:
         """See `store.Sink`."""

@@ -15,7 +15,6 @@ and only then renamed. Whatever is killed at any moment, nothing half-done has a
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -124,18 +123,19 @@ class Landing:
         finally:
             os.close(work_fd)
 
-    def clear(self) -> None:
-        """Remove the work subvolume, with all in it, if it is there."""
+    def clear(self) -> tuple[int, ...]:
+        """Remove the work subvolume, with all in it, if it is there; return the ids of what was."""
         try:
             work_fd = self.open()
         except FileNotFoundError:
-            return
+            return ()
         try:
-            for name in (RECEIVED_NAME, _PARENT_NAME):
-                _destroy_if_there(work_fd, name)
+            work_id = ioctl.subvolume_info(work_fd).treeid
+            inner_ids = [_destroy_if_there(work_fd, n) for n in (RECEIVED_NAME, _PARENT_NAME)]
         finally:
             os.close(work_fd)
         ioctl.destroy_subvolume(self._directory_fd, self._name)
+        return (*(treeid for treeid in inner_ids if treeid is not None), work_id)
 
 
 def place(
@@ -176,9 +176,15 @@ def _open_directory(directory_fd: int, name: bytes) -> int:
     return os.open(name, flags, dir_fd=directory_fd)
 
 
-def _destroy_if_there(directory_fd: int, name: bytes) -> None:
+def _destroy_if_there(directory_fd: int, name: bytes) -> int | None:
+    """Delete a subvolume; return its tree id, None if there was none."""
     try:
-        ioctl.destroy_subvolume(directory_fd, name)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            raise
+        fd = _open_directory(directory_fd, name)
+    except FileNotFoundError:
+        return None
+    try:
+        treeid = ioctl.subvolume_info(fd).treeid
+    finally:
+        os.close(fd)
+    ioctl.destroy_subvolume(directory_fd, name)
+    return treeid
