@@ -1,0 +1,475 @@
+"""The command line: what it says, where it says it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from buttersink.version import __version__
+from support.command import Run, buttersink, directory, run_module, sync
+from support.history import History, simple_history
+from support.kernel_calls import create_subvolume, snapshot_read_only
+from support.loopfs import run
+from support.subvolume_facts import subvolumes, transaction
+
+if TYPE_CHECKING:
+    from support.loopfs import LoopFs
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def assert_one_line(done: Run, status: int, *words: str) -> None:
+    """Check that a run ended with one line for a person, and nothing else."""
+    assert done.status == status, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable()
+    assert "Traceback" not in line
+    for word in words:
+        assert word in line
+
+
+class TestVersionAndHelp:
+    def test_version_is_told(self) -> None:
+        assert buttersink("--version") == Run(0, f"buttersink {__version__}\n", "")
+        assert buttersink("-V").stdout == f"buttersink {__version__}\n"
+
+    def test_version_waits_for_nothing_that_is_slow_to_import(self) -> None:
+        code = (
+            "import sys\n"
+            "from buttersink.cli import main\n"
+            "try: main(['--version'])\n"
+            "except SystemExit: pass\n"
+            "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        )
+        imported = set(done.stdout.splitlines()[1].split())
+        assert imported.isdisjoint({"rich", "btrfs", "boto3", "botocore", "crc32c", "asyncio"})
+
+    def test_help_tells_every_option_the_slash_rule_and_the_exit_status(self) -> None:
+        done = buttersink("--help")
+
+        assert (done.status, done.stderr) == (0, "")
+        for word in (
+            "-n", "--dry-run", "-d", "--delete", "-e", "--estimate", "-q", "--quiet", "-l",
+            "--logfile", "-V", "--version", "--part-size", "--exclude", "--bwlimit", "--json",
+            "--create", "--force", "slash at the end matters", "exit status", "130 interrupted",
+        ):  # fmt: skip
+            assert word in done.stdout, word
+
+
+class TestWrongUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "<src>"),
+            (["/a/", "/b/", "/c/"], "unrecognized arguments: /c/"),
+            (["--wrong", "/a/"], "--wrong"),
+            (["--dry", "/a/"], "--dry"),
+            (["gopher://host/x/", "/b/"], "there are no gopher:// ends"),
+            (["/a/", "http://host/x/"], "there are no http:// ends"),
+            ([""], "names no place"),
+            (["/a/", ""], "names no place"),
+            (["file://", "/b/"], "names no directory"),
+            (["--bwlimit", "fast", "/a/"], "no rate"),
+            (["--bwlimit", "0", "/a/"], "no rate"),
+            (["--exclude", "(", "/a/"], "no regular expression"),
+            (["--part-size", "-1", "/a/"], "PART_SIZE"),
+            (["--part-size", "x", "/a/"], "no size in MiB"),
+            (["/a/..", "/b/"], "write /a/../"),
+        ],
+    )
+    def test_is_told_in_one_line(self, arguments: list[str], words: str) -> None:
+        assert_one_line(buttersink(*arguments), 2, words)
+
+    @pytest.mark.parametrize("end", ["s3://bucket/prefix/", "ssh://host/path/"])
+    def test_ends_that_are_not_built_yet_say_so(self, end: str, tmp_path: Path) -> None:
+        assert_one_line(buttersink(end), 1, "not built yet")
+        assert_one_line(buttersink(end, f"{tmp_path}/"), 1, "not built yet")
+
+
+@pytest.mark.kernel
+class TestWrongDirectories:
+    def test_that_are_not_btrfs_say_so(self, fs_a: LoopFs, scratch: Path) -> None:
+        simple_history(fs_a, 1)
+        outside = scratch / "tmpfs"
+        outside.mkdir()
+        run("mount", "-t", "tmpfs", "none", outside)
+
+        for arguments in (
+            (directory(outside),),
+            (directory(outside), directory(fs_a.path)),
+            (directory(fs_a.path), directory(outside)),
+        ):
+            assert_one_line(buttersink(*arguments), 1, f"{outside}/ is not on a btrfs file system")
+
+    def test_that_are_missing_name_the_option_that_makes_them(self, fs_a: LoopFs) -> None:
+        simple_history(fs_a, 1)
+        missing = directory(fs_a.path / "no" / "where")
+
+        assert_one_line(buttersink(missing), 2, "does not exist")
+        assert_one_line(buttersink(missing, directory(fs_a.path)), 2, "does not exist")
+        assert_one_line(buttersink(directory(fs_a.path / "snaps"), missing), 2, "--create")
+
+    def test_that_are_files_say_so(self, fs_a: LoopFs) -> None:
+        simple_history(fs_a, 1)
+        file = fs_a.path / "file"
+        file.touch()
+
+        assert_one_line(buttersink(directory(file)), 2, "is not a directory")
+        assert_one_line(
+            buttersink(directory(fs_a.path / "snaps"), "--create", file), 2, "is not a directory"
+        )
+
+    def test_without_the_slash_name_the_rule(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 1)
+
+        done = buttersink(fs_a.path / "snaps", directory(fs_b.path))
+
+        assert_one_line(done, 2, "there is no snapshot snaps", "write snaps/")
+
+    def test_that_are_snapshots_name_the_rule(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        first, second = simple_history(fs_a, 2)
+        before = subvolumes(fs_b.path)
+
+        done = buttersink(directory(first), directory(fs_b.path))
+        assert_one_line(done, 2, "is itself a snapshot", f"leave out the slash at the end: {first}")
+        assert_one_line(buttersink(second, first), 2, "is itself a snapshot")
+        assert subvolumes(fs_b.path) == before
+
+    def test_that_may_not_be_written_to_leave_everything_as_it_is(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        simple_history(fs_a, 1)
+        fs_b.remount("ro")
+
+        done = buttersink(directory(fs_a.path / "snaps"), directory(fs_b.path))
+
+        assert done.status in {1, 3}
+        assert "ead-only" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_without_privileges_say_what_is_needed(self, fs_a: LoopFs) -> None:
+        simple_history(fs_a, 1)
+        done = subprocess.run(
+            [
+                "setpriv",
+                "--bounding-set=-sys_admin",
+                "--inh-caps=-sys_admin",
+                sys.executable,
+                "-m",
+                "buttersink.cli",
+                directory(fs_a.path),
+            ],  # fmt: skip
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+        assert done.returncode == 1
+        assert "CAP_SYS_ADMIN" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.kernel
+class TestOneSnapshot:
+    def test_is_sent_alone_to_a_path_below_the_destination(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        snapshots = simple_history(fs_a, 3)
+
+        done = buttersink(snapshots[1], fs_b.path)
+
+        assert done.status == 0
+        assert os.listdir(fs_b.path) == ["2"]
+
+    def test_can_be_listed_alone(self, fs_a: LoopFs) -> None:
+        snapshots = simple_history(fs_a, 3)
+
+        done = buttersink("--json", snapshots[1])
+
+        # With one argument that is what is listed: a directory, slash or not.
+        assert done.status in {0, 2}
+
+    def test_that_does_not_exist_is_named(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 1)
+
+        done = buttersink(fs_a.path / "snaps" / "nope", directory(fs_b.path))
+
+        assert_one_line(done, 2, "there is no snapshot nope")
+
+
+@pytest.mark.kernel
+class TestCreate:
+    def test_makes_the_destination(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 1)
+
+        done = buttersink("--create", directory(fs_a.path / "snaps"), fs_b.path / "x" / "y")
+
+        assert done.status == 0
+        assert os.listdir(fs_b.path / "x" / "y") == ["1"]
+
+    def test_only_plans_in_a_dry_run(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 2)
+        missing = fs_b.path / "x" / "y"
+        before = transaction(fs_b), subvolumes(fs_b.path)
+
+        dry = buttersink("--json", "-n", "--create", directory(fs_a.path / "snaps"), missing)
+        assert (transaction(fs_b), subvolumes(fs_b.path)) == before
+        assert os.listdir(fs_b.path) == []
+        real = buttersink("--json", "--create", directory(fs_a.path / "snaps"), missing)
+
+        assert (dry.status, real.status) == (0, 0)
+        assert dry.the("planned")["steps"] == real.the("planned")["steps"]
+        assert dry.paths("send") == ["1", "2"]
+
+    def test_makes_nothing_where_there_is_nothing_to_send(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        done = buttersink("--create", directory(fs_a.path), fs_b.path / "x")
+
+        assert done.status == 1
+        assert "there are no snapshots" in done.stderr
+
+
+@pytest.mark.kernel
+class TestDryRun:
+    def test_shows_the_plan_of_the_real_run_and_changes_nothing(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        (fs_a.path / "snaps").mkdir()
+        history = History(5, fs_a.path / "live")
+        for name in "123":
+            history.step(40)
+            history.snapshot(fs_a.path / "snaps" / name)
+        assert buttersink(fs_a.path / "snaps" / "1", directory(fs_b.path)).status == 0
+        (fs_b.path / "3").mkdir()
+        ends = directory(fs_a.path / "snaps"), directory(fs_b.path)
+        before = [(transaction(fs), subvolumes(fs.path)) for fs in (fs_a, fs_b)]
+
+        dry = buttersink("--dry-run", *ends)
+        assert [(transaction(fs), subvolumes(fs.path)) for fs in (fs_a, fs_b)] == before
+        real = buttersink(*ends)
+
+        assert dry.stdout == real.stdout
+        assert "Dry run: nothing was changed." in dry.stderr
+        assert (dry.status, real.status) == (3, 3)
+        assert [line.split("  ")[0] for line in dry.stdout.splitlines()[:-1]] == [
+            "already there",
+            "send incremental",
+            "cannot send",
+        ]
+
+    def test_takes_no_lock(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 1)
+        fs_b.remount("ro")
+
+        done = buttersink("-n", directory(fs_a.path / "snaps"), directory(fs_b.path))
+
+        assert done.status == 0
+
+
+def documented() -> dict[str, Any]:
+    """Return the example of each event in docs/json.md."""
+    text = (DOCS / "json.md").read_text(encoding="utf-8")
+    examples = map(json.loads, re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    return {example["event"]: example for example in examples}
+
+
+@pytest.mark.kernel
+class TestJson:
+    def test_has_the_documented_fields_and_nothing_else_on_stdout(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        simple_history(fs_a, 3)
+        ends = directory(fs_a.path / "snaps"), directory(fs_b.path)
+        sync(*ends)
+        run("btrfs", "--quiet", "subvolume", "delete", fs_a.path / "snaps" / "1")
+        for name in ("4", "5"):
+            snapshot_read_only(fs_a.path / "live", fs_a.path / "snaps" / name)
+        (fs_b.path / "5").mkdir()
+
+        runs = [
+            buttersink("--json", "-d", *ends),
+            buttersink("--json", ends[1]),
+            buttersink("--json", "/nonexistent/"),
+        ]
+
+        assert [done.status for done in runs] == [3, 0, 2]
+        events = [event for done in runs for event in done.events]
+        examples = documented()
+        for event in events:
+            example = examples[event["event"]]
+            assert event.keys() == example.keys()
+            for step in (*event.get("steps", ()), *filter(None, [event.get("step")])):
+                assert step.keys() == examples["planned"]["steps"][0].keys()
+            for found in event.get("snapshots", ()):
+                assert found.keys() == examples["listed"]["snapshots"][0].keys()
+        assert {event["event"] for event in events} >= {
+            "measuring", "planned", "transfer_started", "transfer_progress", "transfer_done",
+            "skipped", "deleted", "finished", "listed", "error",
+        }  # fmt: skip
+
+    def test_tells_errors_to_a_person_too(self) -> None:
+        done = buttersink("--json", "/nonexistent/")
+
+        assert done.stderr == "error: /nonexistent/ does not exist\n"
+        assert done.the("error")["message"] == "/nonexistent/ does not exist"
+
+
+@pytest.mark.kernel
+class TestQuiet:
+    @pytest.fixture
+    def ends(self, fs_a: LoopFs, fs_b: LoopFs) -> tuple[bytes, bytes]:
+        simple_history(fs_a, 2)
+        (fs_b.path / "2").mkdir()
+        return directory(fs_a.path / "snaps"), directory(fs_b.path)
+
+    def test_not_at_all_shows_plan_transfers_and_result(self, ends: tuple[bytes, bytes]) -> None:
+        done = buttersink(*ends)
+
+        assert len(done.stdout.splitlines()) == 3
+        assert [line.split(":")[0] for line in done.stderr.splitlines()[:-1]] == [
+            "sent 1",
+            "skipped 2",
+        ]
+        assert done.stderr.splitlines()[-1].startswith("1 sent (")
+
+    def test_once_shows_no_progress(self, ends: tuple[bytes, bytes]) -> None:
+        done = buttersink("-q", "--json", *ends)
+
+        assert {event["event"] for event in done.events} == {
+            "planned",
+            "transfer_done",
+            "skipped",
+            "finished",
+        }
+
+    def test_twice_shows_only_errors(self, ends: tuple[bytes, bytes]) -> None:
+        done = buttersink("-qq", *ends)
+
+        assert (done.status, done.stdout) == (3, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("skipped 2: ")
+
+    def test_twice_without_errors_is_silence(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 2)
+
+        done = buttersink("-qq", directory(fs_a.path / "snaps"), directory(fs_b.path))
+
+        assert done == Run(0, "", "")
+
+    def test_twice_still_shows_what_was_asked_for(self, ends: tuple[bytes, bytes]) -> None:
+        assert len(buttersink("-qq", "-n", *ends).stdout.splitlines()) == 3
+        assert len(buttersink("-qq", ends[0]).stdout.splitlines()) == 3
+
+    def test_never_hides_the_error_that_ends_a_run(self) -> None:
+        assert_one_line(buttersink("-qq", "/nonexistent/"), 2, "does not exist")
+
+
+@pytest.mark.kernel
+class TestListing:
+    def test_goes_to_stdout_alone(self, fs_a: LoopFs) -> None:
+        simple_history(fs_a, 2)
+
+        done = buttersink(directory(fs_a.path))
+
+        assert (done.status, done.stderr) == (0, "")
+        *rows, total = done.stdout.splitlines()
+        assert [row.split("  ")[0] for row in rows] == ["original", "original"]
+        assert rows[0].endswith("snaps/1")
+        assert rows[1].endswith("snaps/2  on snaps/1")
+        assert total.startswith(f"{fs_a.path}/: 2 snapshots, increments ")
+        assert total.endswith("1 writable subvolume left alone")
+
+    def test_of_nothing_is_no_error(self, fs_a: LoopFs) -> None:
+        done = buttersink(directory(fs_a.path))
+
+        assert done == Run(0, f"{fs_a.path}/: 0 snapshots\n", "")
+
+    def test_ends_quietly_when_its_reader_has_gone(self, fs_a: LoopFs) -> None:
+        simple_history(fs_a, 2)
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "wb") as nowhere:
+            done = subprocess.run(
+                [sys.executable, "-m", "buttersink.cli", directory(fs_a.path)],
+                check=False,
+                stdout=nowhere,
+                stderr=subprocess.PIPE,
+            )
+        assert (done.returncode, done.stderr) == (1, b"")
+
+    def test_survives_a_locale_that_knows_only_ascii(self, fs_a: LoopFs) -> None:
+        create_subvolume(fs_a.path / "live")
+        snapshot_read_only(fs_a.path / "live", fs_a.path / "Ångström 🧈")
+
+        done = run_module(
+            "buttersink.cli",
+            directory(fs_a.path),
+            environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        )
+
+        assert done.status == 0
+        assert "\\xc5ngstr" in done.stdout or "Ångström" in done.stdout
+
+
+@pytest.mark.kernel
+class TestOptions:
+    def test_logfile_is_appended_to_and_has_the_cause_of_errors(
+        self, fs_a: LoopFs, tmp_path: Path
+    ) -> None:
+        simple_history(fs_a, 1)
+        log = tmp_path / "log"
+        log.write_text("before\n", encoding="utf-8")
+
+        buttersink("-l", log, directory(fs_a.path))
+        buttersink("-l", log, "-qq", "/nonexistent/")
+
+        lines = log.read_text(encoding="utf-8").splitlines()
+        assert lines[0] == "before"
+        assert any("Listed(" in line for line in lines)
+        assert any("Traceback" in line for line in lines), "for whoever has to find the bug"
+
+    def test_logfile_that_can_not_be_written_is_an_error_in_one_line(self, tmp_path: Path) -> None:
+        done = buttersink("-l", tmp_path / "no" / "log", "/nonexistent/")
+
+        assert_one_line(done, 2, "log")
+
+    def test_exclude_leaves_snapshots_out_whose_path_begins_with_a_match(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        simple_history(fs_a, 12)
+
+        done = sync(fs_a.path, fs_b.path, "--exclude", "snaps/1", "--exclude", r".*/[2-8]$")
+
+        assert done.paths("send") == ["snaps/9"]
+
+    def test_bwlimit_limits_and_all_arrives(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 1, size=100_000)
+
+        done = sync(fs_a.path / "snaps", fs_b.path, "--bwlimit", "10M")
+
+        assert done.the("finished")["transferred"] == 1
+
+    def test_estimate_measures_nothing(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        simple_history(fs_a, 2)
+
+        done = sync(fs_a.path / "snaps", fs_b.path, "-e")
+
+        assert done.named("measuring") == []
+        assert done.the("planned")["size"] == {"bytes": None, "certainty": "unknown"}
+        assert [step["parent"] is None for step in done.steps("send")] == [True, False]
+
+    def test_debugging_shows_the_traceback(self) -> None:
+        done = run_module("buttersink.cli", "/nonexistent/", environment={"BUTTERSINK_DEBUG": "1"})
+
+        assert done.stderr.startswith("error: /nonexistent/ does not exist")
+        assert "Traceback" in done.stderr
