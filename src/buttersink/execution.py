@@ -193,7 +193,11 @@ class _Run:
 
     def _check_space(self, step: Transfer) -> None:
         free = self._destination.free_bytes()
-        if step.size.exact and free is not None and step.size.nbytes > free:
+        if not step.size.exact or free is None or step.size.nbytes <= free:
+            return
+        self._destination.flush()  # what was deleted a moment ago is counted as free only now
+        free = self._destination.free_bytes()
+        if free is not None and step.size.nbytes > free:
             raise NoSpaceError(
                 f"{self._destination.name} has {free} bytes free, and this takes "
                 f"{step.size.nbytes} bytes",

@@ -65,7 +65,13 @@ def parse_options(argv: Sequence[str]) -> Options:
         UsageError: They are wrong.
         SystemExit: With status 0, after --help and --version have printed.
     """
-    found = _parser().parse_args(argv)
+    parser = _parser()
+    found, extra = parser.parse_known_args(argv)
+    # argparse gives up on <dst> when an option stands between <src> and it.
+    if found.dst is None and len(extra) == 1 and not extra[0].startswith("-"):
+        found.dst = extra.pop()
+    if extra:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if found.src is None:
         raise UsageError(
             "nothing was named",

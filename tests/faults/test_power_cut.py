@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_worlds import inventory, series, snapshot, uuid
 
 from buttersink.candidates import candidate_diffs
 from buttersink.model import Diff, Inventory, Size
+from support.planning_worlds import inventory, series, snapshot, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

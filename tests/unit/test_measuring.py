@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_worlds import MIB, World, asking, history, run, series, uuid, world_of
 
 from buttersink.measuring import Measurement
 from buttersink.model import Certainty, Diff, Size
 from buttersink.planner import make_plan, measurements
+from support.planning_worlds import MIB, World, asking, history, run, series, uuid, world_of
 
 
 def spread(random: Random) -> int:

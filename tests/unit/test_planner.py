@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_worlds import asking, inventory, series, snapshot, uuid
 
 from buttersink.model import (
     Adopt,
@@ -27,6 +26,7 @@ from buttersink.model import (
     Transfer,
 )
 from buttersink.planner import Request, make_plan, measurements
+from support.planning_worlds import asking, inventory, series, snapshot, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

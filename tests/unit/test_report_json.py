@@ -8,10 +8,20 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_examples import ERROR, EVENTS, FULL, LISTED, TWO, Report, planned, snapshot, transfer
 
 from buttersink.events import Event, TransferStarted, Warned
 from buttersink.model import Certainty, Reason, Size
+from support.report_examples import (
+    ERROR,
+    EVENTS,
+    FULL,
+    LISTED,
+    TWO,
+    Report,
+    planned,
+    snapshot,
+    transfer,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 

@@ -5,29 +5,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from report_examples import (
-    ADOPT,
-    BLOCKED,
-    CLEAN,
-    DELETE,
-    ERROR,
-    EVENTS,
-    FIVE,
-    FULL,
-    INCREMENTAL,
-    LISTED,
-    ONE,
-    ORPHANED,
-    PLANNED,
-    THREE,
-    TWO,
-    Clock,
-    Report,
-    listed,
-    planned,
-    snapshot,
-    transfer,
-)
 
 from buttersink.errors import BusyError, MissingError
 from buttersink.events import (
@@ -58,6 +35,29 @@ from buttersink.model import (
     Transfer,
 )
 from buttersink.report.wording import reason_text
+from support.report_examples import (
+    ADOPT,
+    BLOCKED,
+    CLEAN,
+    DELETE,
+    ERROR,
+    EVENTS,
+    FIVE,
+    FULL,
+    INCREMENTAL,
+    LISTED,
+    ONE,
+    ORPHANED,
+    PLANNED,
+    THREE,
+    TWO,
+    Clock,
+    Report,
+    listed,
+    planned,
+    snapshot,
+    transfer,
+)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
-from report_examples import ONE, THREE, TWO, Clock, planned, snapshot, transfer
 
 from buttersink.errors import TransferError
 from buttersink.events import (
@@ -16,6 +15,7 @@ from buttersink.events import (
 )
 from buttersink.model import Certainty, Reason, Size, Skip, Transfer
 from buttersink.report.tally import Gauge, Speedometer, Tally
+from support.report_examples import ONE, THREE, TWO, Clock, planned, snapshot, transfer
 
 KIB = 1024
 sizes = st.builds(Size, st.integers(0, 2**50), st.sampled_from(Certainty))

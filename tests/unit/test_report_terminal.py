@@ -5,7 +5,21 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_examples import (
+
+from buttersink.errors import TransferError
+from buttersink.events import (
+    Failed,
+    Finished,
+    ListEntry,
+    Measuring,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+    Warned,
+)
+from buttersink.model import Certainty, Size
+from buttersink.report import make_reporter
+from support.report_examples import (
     ERROR,
     EVENTS,
     FULL,
@@ -22,20 +36,6 @@ from report_examples import (
     snapshot,
     transfer,
 )
-
-from buttersink.errors import TransferError
-from buttersink.events import (
-    Failed,
-    Finished,
-    ListEntry,
-    Measuring,
-    TransferDone,
-    TransferProgress,
-    TransferStarted,
-    Warned,
-)
-from buttersink.model import Certainty, Size
-from buttersink.report import make_reporter
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

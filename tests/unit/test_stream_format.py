@@ -5,7 +5,6 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_samples import REAL_FULL, REAL_INCREMENT, parse, split
 
 from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
@@ -22,6 +21,7 @@ from buttersink.stream.format import (
     encode_command,
     encode_stream_header,
 )
+from support.stream_samples import REAL_FULL, REAL_INCREMENT, parse, split
 
 VERSIONS = st.sampled_from(sorted(COMMANDS))
 

@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_samples import (
+
+from buttersink.errors import CorruptStreamError
+from buttersink.stream.format import (
+    COMMAND_HEADER,
+    HEADER_SIZE,
+    MAX_COMMAND,
+    encode_command,
+    encode_stream_header,
+)
+from buttersink.stream.guard import Expectation, StreamGuard
+from support.stream_samples import (
     FULL,
     INCREMENTAL,
     OTHER,
@@ -28,16 +38,6 @@ from stream_samples import (
     utimes,
     write,
 )
-
-from buttersink.errors import CorruptStreamError
-from buttersink.stream.format import (
-    COMMAND_HEADER,
-    HEADER_SIZE,
-    MAX_COMMAND,
-    encode_command,
-    encode_stream_header,
-)
-from buttersink.stream.guard import Expectation, StreamGuard
 
 REAL = [
     (

@@ -5,7 +5,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_samples import (
+
+from buttersink.errors import CorruptStreamError
+from buttersink.stream.format import HEADER_SIZE
+from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
+from support.stream_samples import (
     FULL,
     INCREMENTAL,
     OTHER,
@@ -26,10 +30,6 @@ from stream_samples import (
     split,
     stream,
 )
-
-from buttersink.errors import CorruptStreamError
-from buttersink.stream.format import HEADER_SIZE
-from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 
 NEW_TO, NEW_PARENT = OTHER, REAL_INCREMENT_UUID
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_samples import REAL_FULL, REAL_INCREMENT, A, C, full, head, pieces, u64, utimes, write
 
 from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
@@ -14,6 +13,18 @@ from buttersink.stream.format import (
     encode_stream_header,
 )
 from buttersink.stream.size import StubMeter, largest_write
+from support.stream_samples import (
+    REAL_FULL,
+    REAL_INCREMENT,
+    A,
+    C,
+    full,
+    head,
+    pieces,
+    u64,
+    utimes,
+    write,
+)
 
 EXTENTS = st.lists(
     st.tuples(

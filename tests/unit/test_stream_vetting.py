@@ -3,7 +3,20 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_samples import (
+
+from buttersink.errors import CorruptStreamError
+from buttersink.stream.format import (
+    COMMAND_HEADER,
+    COMMANDS,
+    MAX_PATH,
+    Attribute,
+    Command,
+    checksum,
+    encode_command,
+)
+from buttersink.stream.guard import StreamGuard
+from buttersink.stream.vetting import is_safe_path
+from support.stream_samples import (
     FULL,
     INCREMENTAL,
     OTHER,
@@ -23,19 +36,6 @@ from stream_samples import (
     utimes,
     write,
 )
-
-from buttersink.errors import CorruptStreamError
-from buttersink.stream.format import (
-    COMMAND_HEADER,
-    COMMANDS,
-    MAX_PATH,
-    Attribute,
-    Command,
-    checksum,
-    encode_command,
-)
-from buttersink.stream.guard import StreamGuard
-from buttersink.stream.vetting import is_safe_path
 
 UNSAFE = [
     b"/etc/passwd",

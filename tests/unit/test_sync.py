@@ -7,7 +7,18 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sync_ends import (
+
+from buttersink import events
+from buttersink.errors import (
+    BusyError,
+    RefusedError,
+    UsageError,
+)
+from buttersink.model import Certainty, Diff, Reason, StreamOptions
+from buttersink.sync import Settings
+from contract.memory_disk import MemoryDisk
+from contract.memory_store import MemoryStore
+from support.sync_ends import (
     LARGE,
     LyingStore,
     ReadOnlyStore,
@@ -21,17 +32,6 @@ from sync_ends import (
     source_disk,
     transfers,
 )
-
-from buttersink import events
-from buttersink.errors import (
-    BusyError,
-    RefusedError,
-    UsageError,
-)
-from buttersink.model import Certainty, Diff, Reason, StreamOptions
-from buttersink.sync import Settings
-from contract.memory_disk import MemoryDisk
-from contract.memory_store import MemoryStore
 
 HISTORIES = st.lists(
     st.tuples(

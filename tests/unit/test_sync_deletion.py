@@ -7,7 +7,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sync_ends import (
+
+from buttersink import events
+from buttersink.errors import RefusedError, TransferError
+from buttersink.sync import Settings
+from contract.memory_disk import MemoryDisk
+from contract.memory_store import MemoryStore
+from support.sync_ends import (
     BreakingStore,
     RecordingStore,
     RefusingStore,
@@ -16,12 +22,6 @@ from sync_ends import (
     run,
     source_disk,
 )
-
-from buttersink import events
-from buttersink.errors import RefusedError, TransferError
-from buttersink.sync import Settings
-from contract.memory_disk import MemoryDisk
-from contract.memory_store import MemoryStore
 
 DELETE = Settings(delete=True)
 

@@ -5,17 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sync_ends import (
-    LARGE,
-    BreakingStore,
-    RecordingStore,
-    RefusingStore,
-    contents,
-    copied,
-    history,
-    run,
-    source_disk,
-)
 
 from buttersink import events
 from buttersink.errors import (
@@ -29,6 +18,17 @@ from buttersink.model import Reason
 from buttersink.sync import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
+from support.sync_ends import (
+    LARGE,
+    BreakingStore,
+    RecordingStore,
+    RefusingStore,
+    contents,
+    copied,
+    history,
+    run,
+    source_disk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

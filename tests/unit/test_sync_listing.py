@@ -5,17 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from sync_ends import (
-    ReadOnlyStore,
-    RecordingStore,
-    RefusingStore,
-    Told,
-    UnmeasuringStore,
-    contents,
-    history,
-    run,
-    source_disk,
-)
 
 from buttersink import events
 from buttersink.errors import (
@@ -26,6 +15,17 @@ from buttersink.model import Diff, StreamOptions
 from buttersink.sync import Settings, clean_partials, list_snapshots
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
+from support.sync_ends import (
+    ReadOnlyStore,
+    RecordingStore,
+    RefusingStore,
+    Told,
+    UnmeasuringStore,
+    contents,
+    history,
+    run,
+    source_disk,
+)
 
 
 def test_a_listing_tells_what_each_snapshot_adds_to_the_one_before_it() -> None:
