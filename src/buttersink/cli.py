@@ -50,23 +50,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {escape(str(error))}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
-    _stop_once_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _logging_to(log), _reporter(options) as reporter:
-        try:
-            yield_disks()
-            return _run(options, reporter)
-        except ButterSinkError as error:
-            _log.debug("the run failed", exc_info=error)
-            reporter.error(error)
-            if os.environ.get("BUTTERSINK_DEBUG"):
-                raise
-            return error.exit_code
-        except KeyboardInterrupt:
+    reporter = None
+    try:
+        with _stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            reporter = _reporter(options)
+            with _logging_to(log), reporter:
+                return _reported_run(options, reporter)
+    except KeyboardInterrupt:
+        if reporter is None:
+            print(f"error: {_STOPPED}", file=sys.stderr)  # noqa: T201 - no reporter yet
+        else:
             reporter.error(ButterSinkError(_STOPPED))
-            return ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            discard_output()
-            return ExitCode.FAILED
+        return ExitCode.INTERRUPTED
+
+
+def _reported_run(options: Options, reporter: Reporter) -> int:
+    try:
+        yield_disks()
+        return _run(options, reporter)
+    except ButterSinkError as error:
+        _log.debug("the run failed", exc_info=error)
+        reporter.error(error)
+        if os.environ.get("BUTTERSINK_DEBUG"):
+            raise
+        return error.exit_code
+    except BrokenPipeError:
+        discard_output()
+        return ExitCode.FAILED
 
 
 def _run(options: Options, reporter: Reporter) -> int:
@@ -211,17 +221,31 @@ def _logging_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-def _stop_once_on(*signals: signal.Signals) -> None:
-    """Make the first of these signals an interrupt; more of them don't disturb the cleaning up."""
+@contextmanager
+def _stopped_once_by(*signals: signal.Signals) -> Iterator[None]:
+    """Make the first of these signals an interrupt of the block.
+
+    More of them don't disturb the cleaning up, nor the end of the program after the block.
+    """
+    concerned = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]  # as by nohup
+
+    def leave_in_peace() -> None:
+        for number in concerned:
+            # Not SIG_IGN: of that Python complains if one has come that it has not handled yet.
+            signal.signal(number, lambda _number, _frame: None)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
+        leave_in_peace()
         raise KeyboardInterrupt
 
-    for number in signals:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has its way
-            signal.signal(number, stop)
+    for number in concerned:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        leave_in_peace()
+        for number in concerned:
+            signal.signal(number, signal.SIG_IGN)  # lasts until the interpreter has gone
 
 
 if __name__ == "__main__":

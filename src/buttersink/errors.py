@@ -77,6 +77,10 @@ class TransferError(ButterSinkError):
     """Sending or receiving failed; the message is the first cause."""
 
 
+class UnfaithfulStreamError(TransferError):
+    """The kernel's stream of a diff would lack something; another way to send it may not."""
+
+
 class NoSpaceError(TransferError):
     """The destination has too little free space."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
-from buttersink.errors import ButterSinkError, NoSpaceError
-from buttersink.model import Adopt, Keep, Reason, Skip, Transfer
+from buttersink.errors import ButterSinkError, NoSpaceError, UnfaithfulStreamError
+from buttersink.model import Adopt, Diff, Keep, Reason, Skip, Transfer
 from buttersink.transfer import RateLimit, pump
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class _Run:
         self._emit(events.TransferStarted(transfer=step, number=number, count=count))
         try:
             self._check_space(step)
-            done = self._move(step)
+            done = self._move_faithfully(step)
         except ButterSinkError as error:
             self._fail(step, error)
             return
@@ -172,7 +172,20 @@ class _Run:
         self._emit(done)
         self._compare(done)
 
-    def _move(self, step: Transfer) -> events.TransferDone:
+    def _move_faithfully(self, step: Transfer) -> events.TransferDone:
+        """Send in the planned way; if the kernel gets that wrong, in ways that it gets right."""
+        ways = [(step.diff, self._options)]
+        uncompressed = replace(self._options, compressed=False)
+        ways += [(step.diff, uncompressed)] if self._options.compressed else []
+        ways += [(Diff(step.diff.to), uncompressed)] if step.diff.parent else []
+        for diff, options in ways[:-1]:
+            try:
+                return self._move(step, diff, options)
+            except UnfaithfulStreamError as error:
+                self._emit(events.Warned(message=f"{error}; it is sent again in another way"))
+        return self._move(step, *ways[-1])
+
+    def _move(self, step: Transfer, diff: Diff, options: StreamOptions) -> events.TransferDone:
         def progress(plain_bytes: int) -> None:
             self._emit(events.TransferProgress(transfer=step, plain_bytes=plain_bytes))
 
@@ -180,8 +193,8 @@ class _Run:
         # The sender is closed, and its failure raised, inside the receiver's block: a failed
         # send can't be committed.
         with (
-            self._destination.receive(step.diff, step.path, self._options) as writer,
-            self._source.send(step.diff, self._options) as reader,
+            self._destination.receive(diff, step.path, options) as writer,
+            self._source.send(diff, options) as reader,
         ):
             sent = pump(reader, writer, limit=self._limit, progress=progress)
         return events.TransferDone(

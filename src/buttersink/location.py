@@ -49,8 +49,8 @@ class Location:
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _LOCAL: Final = frozenset({"btrfs", "file"})
 _SSH_HOST: Final = re.compile(
-    r"(?:(?P<user>[^@/]+)@)?"
-    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^@/:\[\]]+))"
+    r"(?:(?P<user>[^-@/][^@/]*)@)?"  # with a dash in front ssh would take it for an option
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^-@/:\[\]][^@/:\[\]]*))"
     r"(?::(?P<port>\d+))?"
 )
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
@@ -87,7 +87,7 @@ def parse_location(text: str, *, is_destination: bool) -> Location:
 
 def _ssh(text: str, host: str, path: str, *, is_destination: bool) -> Location:
     match = _SSH_HOST.fullmatch(host)
-    if match is None or host.startswith("-"):
+    if match is None:
         raise UsageError(f"{text}: {host!r} is no host to reach by ssh", _FORMS)
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port <= _MAX_PORT:

@@ -65,7 +65,7 @@ class Source(Protocol):
 
         Raises:
             MissingError: This end has not both snapshots of the diff.
-            TransferError: The kernel could not read it.
+            TransferError: The kernel could not read it, or would not send all of it.
         """
 
     def estimate(self, diff: Diff) -> Size:
@@ -80,6 +80,8 @@ class Source(Protocol):
         Raises:
             MissingError: This end has not both snapshots of the diff.
             TransferError: On leaving the block: the producer failed; with its reason.
+            UnfaithfulStreamError: On leaving the block: the stream turned out not to be what
+                the snapshot holds. Without compression, or in full, it may be.
         """
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from buttersink import events
 from buttersink.errors import ButterSinkError, RefusedError, UsageError
 from buttersink.execution import carry_out
-from buttersink.model import Clean, Diff, Plan, Reason, Size, Skip, StreamOptions
+from buttersink.model import Certainty, Clean, Diff, Plan, Reason, Size, Skip, StreamOptions
 from buttersink.planner import Request, make_plan, measurements
 
 if TYPE_CHECKING:
@@ -73,11 +73,12 @@ def list_snapshots(store: Source, settings: Settings, emit: Emit) -> None:
     for number, snapshot in enumerate(shown):
         predecessor = predecessors.get(snapshot.uuid)
         diff = Diff(snapshot.uuid, predecessor.uuid if predecessor else None)
-        if settings.estimate:
-            size = store.estimate(diff)
-        else:
-            emit(events.Measuring(done=number, total=len(shown)))
-            size = store.measure(diff, options)
+        emit(events.Measuring(done=number, total=len(shown)))
+        try:
+            size = store.estimate(diff) if settings.estimate else store.measure(diff, options)
+        except ButterSinkError as error:
+            emit(events.Warned(message=str(error)))
+            size = Size(0, Certainty.UNKNOWN)
         entries.append(events.ListEntry(snapshot=snapshot, predecessor=predecessor, increment=size))
     emit(events.Measuring(done=len(shown), total=len(shown)))
     emit(events.Listed(end=store.name, entries=tuple(entries), inventory=inventory))

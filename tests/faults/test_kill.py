@@ -72,7 +72,7 @@ def kill_often(
 @pytest.mark.parametrize("seed", range(3))
 def test_all_processes_of_a_run_may_be_killed_at_any_moment(arrivals: Arrivals, seed: int) -> None:
     def kill(run: Background) -> bool:
-        run.signal_all(signal.SIGKILL)
+        run.send_all(signal.SIGKILL)
         return run.wait().status == -signal.SIGKILL
 
     half_done = kill_often(arrivals, seed=seed, kills=12, kill=kill)
@@ -82,7 +82,7 @@ def test_all_processes_of_a_run_may_be_killed_at_any_moment(arrivals: Arrivals, 
 
 def test_the_main_process_alone_may_be_killed_at_any_moment(arrivals: Arrivals) -> None:
     def kill(run: Background) -> bool:
-        run.signal(signal.SIGKILL)
+        run.send(signal.SIGKILL)
         return run.wait().status == -signal.SIGKILL
 
     assert kill_often(arrivals, seed=0, kills=10, kill=kill)

@@ -117,7 +117,7 @@ def test_the_leftover_of_a_killed_run_gives_its_space_back_before_the_next_trans
     arrivals = Arrivals(fs_a.path / "snaps", fs.path / "backup")
     with Background("--bwlimit", "100M", *arrivals.ends) as run:
         wait_until(lambda: received_bytes(arrivals.destination) > 80 * MIB, "most of it was there")
-        run.signal_all(signal.SIGKILL)
+        run.send_all(signal.SIGKILL)
         assert run.wait().status == -signal.SIGKILL
         run.wait_for_all()
     assert arrivals.leftovers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import permutations
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,8 +17,9 @@ from buttersink.sync import sync as sync_stores
 from support.command import buttersink, directory, sync
 from support.history import History
 from support.kernel_calls import create_subvolume, snapshot_read_only
+from support.loopfs import run
 from support.streams import captured, commands
-from support.subvolume_facts import identity
+from support.subvolume_facts import identity, snapshot_writable
 from support.tree import assert_same_tree
 
 if TYPE_CHECKING:
@@ -196,3 +198,55 @@ class TestCompressedExtents:
 
         assert done["sent_bytes"] == done["plain_bytes"]
         assert_same_tree(fs_a.path / "1", fs_b.path / "1")
+
+
+class TestWhatTheKernelSendsWrongly:
+    """Faults of the send ioctl, which `btrfs send | btrfs receive` shows as well.
+
+    Seen on Linux 6.18. A file that is longer in the snapshot than in the parent, by less than a
+    block whose extent both share, is only extended, by zeros. And an inline extent that travels
+    compressed sets the size of its file to that of the extent, even if the file is longer.
+    """
+
+    @pytest.mark.parametrize("rolled_back", [False, True])
+    def test_a_file_that_shrank_after_the_snapshot_that_is_sent(
+        self,
+        fs_a: LoopFs,
+        fs_b: LoopFs,
+        rolled_back: bool,  # noqa: FBT001 - pytest passes it by name
+    ) -> None:
+        live = fs_a.path / "live"
+        create_subvolume(live)
+        (fs_a.path / "snaps").mkdir()
+        (live / "file").write_bytes(b"x" * 5000)
+        (live / "ballast").write_bytes(bytes(range(256)) * 400)
+        first, second = (fs_a.path / "snaps" / name for name in ("1", "2"))
+        snapshot_read_only(live, first)
+        os.truncate(live / "file", 4900)
+        snapshot_read_only(live, second)
+        assert buttersink(second, directory(fs_b.path)).status == 0
+        if rolled_back:
+            snapshot_writable(first, fs_a.path / "live again")
+            run("btrfs", "subvolume", "delete", first)
+            snapshot_read_only(fs_a.path / "live again", fs_a.path / "snaps" / "3")
+
+        sync(fs_a.path / "snaps", fs_b.path)
+
+        name = "3" if rolled_back else "1"
+        assert_same_tree(fs_a.path / "snaps" / name, fs_b.path / name)
+
+    def test_a_small_compressed_file_that_was_made_longer_by_fallocate(
+        self, make_fs: MakeFs, fs_b: LoopFs
+    ) -> None:
+        fs_a = make_fs(mount_options="compress=zstd", label="zstd")
+        live = fs_a.path / "live"
+        create_subvolume(live)
+        (live / "file").write_bytes(b"hello" * 600)
+        snapshot_read_only(live, fs_a.path / "flushed")
+        run("fallocate", "--length", "4096", live / "file")
+        (fs_a.path / "snaps").mkdir()
+        snapshot_read_only(live, fs_a.path / "snaps" / "1")
+
+        sync(fs_a.path / "snaps", fs_b.path)
+
+        assert_same_tree(fs_a.path / "snaps" / "1", fs_b.path / "1")

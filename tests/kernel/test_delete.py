@@ -193,7 +193,7 @@ class TestASafetyRule:
 
         refused(
             buttersink("-d", directory(fs_a.path / "snaps"), directory(fs_a.path)),
-            2,
+            1,
             "contains the source",
         )
 

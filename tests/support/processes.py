@@ -138,11 +138,11 @@ class Background:
             return True
         return False
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the main process alone."""
         self._process.send_signal(number)
 
-    def signal_all(self, number: signal.Signals) -> None:
+    def send_all(self, number: signal.Signals) -> None:
         """Send a signal to the whole process group, as a terminal does."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)

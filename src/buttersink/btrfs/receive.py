@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
+from buttersink.btrfs.confinement import CONFINED_PATH, start_confined
 from buttersink.btrfs.send import widen_pipe
 from buttersink.errors import MissingError, NoSpaceError, TransferError
 
@@ -63,25 +64,32 @@ class ReceiveProcess:
     The program's messages are drained at all times. Leaving the block without `finish` ends it.
     """
 
-    def __init__(self, program: str, directory: str, *, keep_fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, program: str, directory_fd: int, *, keep_fds: tuple[int, ...] = ()) -> None:
         """Start the program.
 
         Args:
             program: Absolute path of `btrfs`.
-            directory: Becomes the root directory of the program: nothing outside can be touched,
-                whatever the stream says.
+            directory_fd: The root directory of the program: nothing outside can be touched,
+                whatever the stream says, nor any device; see `confinement`.
             keep_fds: Descriptors that shall stay open as long as the program runs.
+
+        Raises:
+            OSError: It can't be started, or not be confined.
         """
-        self._process = subprocess.Popen(  # noqa: S603 - absolute program, no shell
-            # Without -e, which has refused whole streams in several versions.
-            [program, "receive", "--quiet", "--chroot", directory],
-            env=_ENVIRONMENT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=keep_fds,
-        )
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(  # noqa: S603 - absolute program, no shell
+                # Without -e, which has refused whole streams in several versions.
+                [program, "receive", "--quiet", "--chroot", CONFINED_PATH],
+                env=_ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=keep_fds,
+            )
+
+        self._process = start_confined(directory_fd, start)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         self._stdin = self._process.stdin
         widen_pipe(self._stdin.fileno())

@@ -75,7 +75,7 @@ class BtrfsStore(BtrfsSource):
         _, name = beneath.split(path)
         with self._mapped(f"receiving {path}"), self._room_for(path) as directory_fd:
             landing = Landing(directory_fd, diff.to)
-            try:
+            with self._cleared(landing):
                 parent = self._prepare(landing, diff)
                 guard = StreamGuard(
                     Expectation(
@@ -93,16 +93,6 @@ class BtrfsStore(BtrfsSource):
                     guard.finish()
                     process.finish()
                 self._placed[diff.to] = landing.commit(name)
-            except Exception:
-                # What was received takes space that the next transfer may need. A failure of
-                # removing it must not hide the first cause.
-                with suppress(OSError):
-                    wait_until_freed(self._fd, landing.clear())
-                raise
-            finally:
-                # If it can't be removed, it is a leftover as any other, and no failure.
-                with suppress(OSError):
-                    landing.clear()
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; a snapshot of the snapshot, which is then given its identity."""
@@ -148,6 +138,26 @@ class BtrfsStore(BtrfsSource):
         """See `store.Sink`."""
         with self._mapped("writing to the disk"):
             ioctl.sync(self._fd)
+
+    @contextmanager
+    def _cleared(self, landing: Landing) -> Iterator[None]:
+        """Remove a landing after the block, however that ends.
+
+        If that fails, it is a leftover like any other: the snapshot is there nevertheless, or
+        the first cause is what counts.
+        """
+        try:
+            yield
+            with suppress(OSError):
+                landing.clear()
+        except Exception:
+            with suppress(OSError):
+                # The next transfer may need the space.
+                wait_until_freed(self._fd, landing.clear())
+            raise
+        finally:
+            with suppress(OSError):
+                landing.clear()  # interrupted, perhaps in the middle of clearing
 
     def _prepare(self, landing: Landing, diff: Diff) -> UUID | None:
         if diff.parent is None:

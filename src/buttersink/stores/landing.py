@@ -1,7 +1,8 @@
 """Where a snapshot is received, and how it gets its final name.
 
 A transfer takes place inside a subvolume with a hidden name, `.buttersink-<uuid>.part`, in the
-final directory. It is the root directory of the receiving program, and holds nothing but
+final directory. It is the root directory of the receiving program, on a mount where device nodes
+are only names, and holds nothing but
 
     parent   a read-only snapshot of the parent; its fresh received_uuid is what the stream is told
              to build on, so that the program can't find another parent than the planned one
@@ -82,9 +83,8 @@ class Landing:
         """
         work_fd = self.open()
         try:
-            keep = (work_fd,) if lock_fd is None else (work_fd, lock_fd)
-            # By descriptor, as nobody can put another directory in its place.
-            with ReceiveProcess(program, f"/proc/self/fd/{work_fd}", keep_fds=keep) as process:
+            keep = () if lock_fd is None else (lock_fd,)
+            with ReceiveProcess(program, work_fd, keep_fds=keep) as process:
                 yield process
         finally:
             os.close(work_fd)
@@ -152,8 +152,8 @@ def place(
     """
     staged = os.fsencode(staged_name(identity))
     _destroy_if_there(directory_fd, staged)
-    ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
     try:
+        ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
         staged_fd = _open_directory(directory_fd, staged)
         try:
             ioctl.set_received(staged_fd, received_uuid=identity, stransid=stransid)
@@ -161,10 +161,10 @@ def place(
             placed = ioctl.subvolume_info(staged_fd)
         finally:
             os.close(staged_fd)
-        ioctl.rename_new(directory_fd, staged, os.fsencode(name))
-    except FileExistsError as error:
-        _destroy_if_there(directory_fd, staged)
-        raise PathTakenError(f"{name} has come into being meanwhile", "move it away") from error
+        try:
+            ioctl.rename_new(directory_fd, staged, os.fsencode(name))
+        except FileExistsError as error:
+            raise PathTakenError(f"{name} has come into being meanwhile", "move it away") from error
     except BaseException:
         _destroy_if_there(directory_fd, staged)
         raise

@@ -53,3 +53,19 @@ class Rewritten:
         buffer[:size] = self._ready[:size]
         del self._ready[:size]
         return size
+
+
+class Watched:
+    """A reader that shows another one's stream to a guard, and passes it on as it is."""
+
+    def __init__(self, stream: KernelSend, guard: StreamGuard) -> None:
+        """Read from `stream`, and let `guard` see it."""
+        self._stream = stream
+        self._guard = guard
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See `store.Reader`."""
+        count = self._stream.readinto(buffer)
+        if count:
+            self._guard.push(buffer[:count])
+        return count

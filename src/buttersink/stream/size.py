@@ -8,7 +8,7 @@ would have cut the extent into WRITEs is known, so the real size follows without
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
@@ -23,6 +23,9 @@ from buttersink.stream.format import (
     Command,
     decode_stream_header,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BUFFER_MARGIN: Final = 16 << 10
 """What the kernel keeps free of data in its command buffer (max_send_read_size in send.c)."""
@@ -63,10 +66,18 @@ class StubMeter:
     Args:
         version: The stream version that was asked of the kernel.
         page_size: The page size of the sending machine, in bytes.
+        observe: Told every command's number and body, which is valid during the call only.
     """
 
-    def __init__(self, version: int, *, page_size: int = 4096) -> None:
+    def __init__(
+        self,
+        version: int,
+        *,
+        page_size: int = 4096,
+        observe: Callable[[int, memoryview], None] | None = None,
+    ) -> None:
         self._version = version
+        self._observe = observe
         self._largest_write = largest_write(version, page_size)
         self._write_overhead = write_overhead(version)
         self._unread = bytearray()
@@ -112,7 +123,7 @@ class StubMeter:
 
         A large tree has millions of commands, so this loop does as little as it can.
         """
-        unpack = COMMAND_HEADER.unpack_from
+        unpack, observe = COMMAND_HEADER.unpack_from, self._observe
         update_extent, end_of_stream = Command.UPDATE_EXTENT, Command.END
         available = len(data)
         position = nbytes = 0
@@ -123,6 +134,9 @@ class StubMeter:
             end = position + COMMAND_HEADER_SIZE + length
             if end > available:
                 break
+            if observe is not None:
+                with data[position + COMMAND_HEADER_SIZE : end] as body:
+                    observe(command, body)
             if command == update_extent:
                 nbytes += self._extent_bytes(data, position + COMMAND_HEADER_SIZE, end)
             else:

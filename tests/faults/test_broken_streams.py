@@ -1,0 +1,320 @@
+"""A stream that breaks, at either end or between them: never taken for a whole one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from functools import partial
+from operator import add
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buttersink import sync
+from buttersink.btrfs.receive import ReceiveProcess
+from buttersink.errors import CorruptStreamError, TransferError
+from buttersink.events import Failed, Skipped
+from buttersink.model import Transfer
+from buttersink.stores.btrfs import BtrfsStore
+from support.arrivals import Arrivals, moving_history
+from support.command import buttersink
+from support.history import simple_history
+from support.kernel_calls import create_subvolume, snapshot_read_only
+from support.loopfs import run as run_program
+from support.processes import Background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from buttersink.events import Event, Finished
+    from buttersink.model import Diff, Inventory, Size, StreamOptions
+    from buttersink.store import Reader
+    from conftest import MakeFs
+    from support.loopfs import LoopFs
+
+MIB = 1 << 20
+BLOCK = 4096
+RANDOM_CUTS = 20
+
+
+class BrokenReader:
+    """A stream that breaks off after some bytes, as its end of data or with an error."""
+
+    def __init__(self, stream: Reader, left: int, error: Exception | None) -> None:
+        self._stream = stream
+        self._left = left
+        self._error = error
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if self._left == 0:
+            if self._error is not None:
+                raise self._error
+            return 0
+        count = self._stream.readinto(buffer[: self._left])
+        self._left -= count
+        return count
+
+
+class BreakingSource:
+    """A source whose first stream breaks off; all else is as the store beneath has it."""
+
+    def __init__(
+        self, store: BtrfsStore, *, after: Callable[[int], int], error: Exception | None = None
+    ) -> None:
+        self.name = store.name
+        self._store = store
+        self._after = after
+        self._error = error
+        self._broke = False
+
+    def inventory(self) -> Inventory:
+        return self._store.inventory()
+
+    def stream_options(self) -> StreamOptions:
+        return self._store.stream_options()
+
+    def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
+        return self._store.measure(diff, options, limit)
+
+    def estimate(self, diff: Diff) -> Size:
+        return self._store.estimate(diff)
+
+    @contextmanager
+    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+        with self._store.send(diff, options) as stream:
+            if self._broke:
+                yield stream
+                return
+            self._broke = True
+            whole = self._store.measure(diff, options).nbytes
+            yield BrokenReader(stream, self._after(whole), self._error)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Told(list["Event"]):
+    """The events of a run."""
+
+    def errors(self) -> dict[str, Exception]:
+        return {
+            event.step.path: event.error
+            for event in self
+            if isinstance(event, Failed) and isinstance(event.step, Transfer)
+        }
+
+    def paths_skipped(self) -> list[str]:
+        return [event.skip.path for event in self if isinstance(event, Skipped)]
+
+
+def broken_run(
+    arrivals: Arrivals, *, after: Callable[[int], int], error: Exception | None = None
+) -> tuple[Finished, Told]:
+    """Sync, but let the first stream break off.
+
+    Args:
+        arrivals: What is transferred.
+        after: Tells after how many bytes, given how many there would be.
+        error: How it breaks off; None for a silent end.
+    """
+    told = Told()
+    source = BreakingSource(BtrfsStore(os.fspath(arrivals.source)), after=after, error=error)
+    destination = BtrfsStore(os.fspath(arrivals.destination))
+    try:
+        finished = sync.sync(source, destination, sync.Settings(), told.append)
+    finally:
+        destination.close()
+        source.close()
+    return finished, told
+
+
+@pytest.fixture
+def arrivals(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
+    return Arrivals(moving_history(fs_a, 2, size=MIB), fs_b.path / "backup")
+
+
+@pytest.fixture
+def one(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
+    """A single snapshot."""
+    simple_history(fs_a, 1)
+    return Arrivals(fs_a.path / "snaps", fs_b.path / "backup")
+
+
+def cuts() -> Iterator[Callable[[int], int]]:
+    """Return functions from the size of a stream to where it is cut."""
+    for nbytes in (0, 12, 17, 50):  # in the header, the command that names the snapshot
+        yield partial(min, nbytes)
+    for nbytes in (1, 9, 10, 11):  # in, before and just before the END command
+        yield partial(add, -nbytes)
+    rng = Random(0)
+    for _ in range(RANDOM_CUTS):
+        yield rng.randrange
+
+
+class TestAStreamThatIsCutShort:
+    def test_is_never_taken_for_whole_wherever_it_is_cut(self, one: Arrivals) -> None:
+        for cut in cuts():
+            finished, told = broken_run(one, after=cut)
+
+            assert finished.failed == 1
+            (error,) = told.errors().values()
+            assert isinstance(error, CorruptStreamError), error
+            assert not one.check()
+            assert not one.leftovers()
+        one.converge()
+
+    def test_keeps_back_only_what_builds_on_it(self, arrivals: Arrivals) -> None:
+        finished, told = broken_run(arrivals, after=lambda whole: whole // 2)
+
+        assert list(told.errors()) == ["0"]
+        assert told.paths_skipped() == ["1"]
+        assert finished.failed == 2
+        assert not arrivals.check()
+        arrivals.converge()
+
+
+class TestAStreamThatCouldNotBeMade:
+    def test_fails_with_the_sender_s_words(self, arrivals: Arrivals) -> None:
+        error = TransferError("the cable was pulled")
+
+        _, told = broken_run(arrivals, after=lambda whole: whole // 2, error=error)
+
+        assert told.errors() == {"0": error}
+        assert told.paths_skipped() == ["1"]
+        assert not arrivals.check()
+        assert not arrivals.leftovers()
+        arrivals.converge()
+
+    def test_fails_with_what_the_system_said(self, arrivals: Arrivals) -> None:
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+
+        _, told = broken_run(arrivals, after=lambda whole: whole // 2, error=error)
+
+        (failure,) = told.errors().values()
+        assert isinstance(failure, TransferError)
+        assert "sending snaps/0: Input/output error" in failure.message
+        assert "scrub" in failure.hint
+        assert not arrivals.check()
+        assert not arrivals.leftovers()
+
+    def test_keeps_back_only_what_builds_on_it(self, make_fs: MakeFs, fs_b: LoopFs) -> None:
+        fs = make_fs(size="512M", label="a")
+        snaps = moving_history(fs, 3, size=MIB)
+        create_subvolume(fs.path / "other")
+        (fs.path / "other" / "file").write_bytes(Random(0).randbytes(MIB))
+        snapshot_read_only(fs.path / "other", snaps / "other")
+        arrivals = Arrivals(snaps, fs_b.path / "backup")
+        damage(fs, snaps / "0" / "new 0" / "2")
+
+        done = buttersink(*arrivals.ends)
+
+        assert done.status == 3
+        told = done.stderr.splitlines()
+        (error,) = (line for line in told if line.startswith("error"))
+        assert error.startswith("error: could not send 0: ")
+        assert "sending snaps/0: Input/output error" in error
+        assert told[told.index(error) + 1].startswith("hint: ")
+        assert "btrfs scrub" in told[told.index(error) + 1]
+        assert {line.split(":")[0] for line in told if line.startswith("skipped")} == {
+            "skipped 1",
+            "skipped deeper/2",
+        }
+        assert arrivals.check() == {"other"}
+        assert not arrivals.leftovers()
+
+
+def damage(fs: LoopFs, path: Path) -> None:
+    """Overwrite a block of a file on the disk, so that its checksum is wrong."""
+    run_program("btrfs", "filesystem", "sync", fs.path)
+    place = find_on_disk(fs.image, path.read_bytes()[5 * BLOCK : 6 * BLOCK])
+    with fs.image.open("r+b", buffering=0) as image:
+        os.pwrite(image.fileno(), bytes(BLOCK), place)
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # or it is read from memory
+
+
+def find_on_disk(image: Path, block: bytes) -> int:
+    """Return where on a disk a block of data is that is there once."""
+    with image.open("rb", buffering=0) as disk:
+        places = [
+            start + found
+            for start, stop in data_ranges(disk.fileno())
+            if (found := os.pread(disk.fileno(), stop - start, start).find(block)) >= 0
+        ]
+    (place,) = places
+    return place
+
+
+def data_ranges(fd: int) -> Iterator[tuple[int, int]]:
+    """Return the start and end of all parts of a sparse file that are no holes."""
+    stop = 0
+    while True:
+        try:
+            start = os.lseek(fd, stop, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no more of them
+                return
+            raise
+        stop = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, stop
+
+
+class TestAReceivingProgram:
+    def test_that_is_killed_is_the_cause_that_is_told(self, arrivals: Arrivals) -> None:
+        with Background("--bwlimit", "500K", *arrivals.ends) as run:
+            os.kill(run.wait_for_receiver(), signal.SIGKILL)
+            done = run.wait()
+            assert not run.survivors()
+
+        assert done.status == 3
+        assert done.stderr.splitlines() == [
+            "error: could not send 0: btrfs receive was killed by signal 9: it said nothing",
+            "skipped 1: because 0, which it builds on, did not arrive",
+            "0 sent, 2 failed",
+        ]
+        assert not arrivals.check()
+        assert not arrivals.leftovers()
+        arrivals.converge()
+
+    def test_that_says_very_much_is_heard_to_its_end(self, tmp_path: Path) -> None:
+        program = script(
+            tmp_path,
+            "for number in range(50_000): print('WARNING: number', number, file=sys.stderr)",
+            "print('ERROR: the cause', file=sys.stderr)",
+            "for number in range(50_000): print('ERROR: its result', number, file=sys.stderr)",
+            "sys.exit(4)",
+        )
+
+        with ReceiveProcess(program, "/") as process, pytest.raises(TransferError) as raised:
+            process.finish()
+
+        assert raised.value.message == (
+            "btrfs receive ended with status 4: the cause; its result 0; its result 1"
+        )
+
+    def test_that_ends_early_gives_the_cause_and_not_the_broken_pipe(self, tmp_path: Path) -> None:
+        program = script(
+            tmp_path,
+            "sys.stdin.buffer.read(1000)",
+            "print('Chroot to somewhere', file=sys.stderr)",
+            "print('it has had enough', file=sys.stderr)",
+            "sys.exit(1)",
+        )
+
+        with ReceiveProcess(program, "/") as process, pytest.raises(TransferError) as raised:
+            process.write(bytes(8 * MIB))  # more than any pipe holds
+
+        assert raised.value.message == "btrfs receive ended with status 1: it has had enough"
+
+
+def script(directory: Path, *lines: str) -> str:
+    """Make a program that does not care for its arguments."""
+    path = directory / "program"
+    path.write_text("\n".join([f"#!{sys.executable}", "import sys", *lines, ""]), encoding="utf-8")
+    path.chmod(0o700)
+    return os.fspath(path)
