@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
-from buttersink.errors import ButterSinkError, RefusedError, UsageError
+from buttersink.errors import ButterSinkError, RefusedError, UnfaithfulStreamError, UsageError
 from buttersink.execution import carry_out
 from buttersink.model import Certainty, Clean, Diff, Plan, Reason, Size, Skip, StreamOptions
 from buttersink.planner import Request, make_plan, measurements
@@ -243,7 +243,8 @@ def _settled(source: Source, request: Request, settings: Settings, emit: Emit) -
                     emit(events.Measuring(done=done, total=total))
                     sizes[diff] = source.measure(diff, request.options, measurement.limit)
             except ButterSinkError as error:
-                if settings.estimate:  # a guess that fails says little about sending
+                # What the kernel gets wrong is avoided, and a guess that fails says little.
+                if settings.estimate or isinstance(error, UnfaithfulStreamError):
                     _log.info("a way to send can't be used: %s", error)
                 else:
                     emit(events.Warned(message=f"a way to send can't be used: {error}"))

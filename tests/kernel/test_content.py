@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from buttersink.errors import UnfaithfulStreamError
 from buttersink.model import Diff, StreamOptions
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stream.format import Attribute, decode_attributes
@@ -69,17 +70,23 @@ class TestMeasuredSizes:
     def test_are_those_of_the_streams(self, fs_a: LoopFs, store_a: BtrfsStore, seed: int) -> None:
         diffs = all_diffs(snapshots(fs_a, seed, 4, 60))
         store_a.inventory()
-        exact = 0
+        measured = exact = 0
         for version in VERSIONS:
             options = StreamOptions(version=version)
             for diff in diffs:
+                try:
+                    size = store_a.measure(diff, options)
+                except UnfaithfulStreamError:  # back to longer files: the kernel gets that wrong
+                    continue
+                measured += 1
                 stream = captured(store_a, diff, options)
-                off = abs(store_a.measure(diff, options).nbytes - len(stream))
+                off = abs(size.nbytes - len(stream))
                 # The one exception: where files end in holes, one TRUNCATE more or less.
                 one = truncate_sizes(stream, version)
                 assert off in {0} | one | {a + b for a in one for b in one}
                 exact += off == 0
-        assert exact >= 0.95 * len(VERSIONS) * len(diffs)
+        assert measured >= len(VERSIONS) * len(diffs) / 2
+        assert exact >= 0.95 * measured
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_are_exact_for_plain_growth(

@@ -99,10 +99,11 @@ class Background:
     def receiver(self) -> int | None:
         """Return the process that is receiving a stream, if there is one now."""
         with suppress(FileNotFoundError, ProcessLookupError):
-            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                if words[1:2] == [b"receive"] and b"--chroot" in words:
-                    return int(child)
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                for child in (thread / "children").read_text(encoding="ascii").split():
+                    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                    if words[1:2] == [b"receive"] and b"--chroot" in words:
+                        return int(child)
         return None
 
     def wait_for_receiver(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from buttersink.errors import TransferError
-from buttersink.model import Size
+from buttersink.errors import TransferError, UnfaithfulStreamError
+from buttersink.model import Size, StreamOptions
 from buttersink.sync import Settings, sync
 from contract.carrying import FailingReader, failing_at_exit
 from contract.memory_disk import MemoryDisk
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Partial, Plan, Snapshot, StreamOptions
+    from buttersink.model import Diff, Partial, Plan, Snapshot
     from buttersink.store import Reader, Sink, Source, Writer
 
 E = TypeVar("E")
@@ -231,3 +231,21 @@ class BreakingStore(MemoryStore):
 def transfers(plan: Plan) -> dict[str, str | None]:
     """Return the paths of the transfers of a plan, with what each builds on."""
     return {transfer.path: transfer.parent_path for transfer in plan.transfers}
+
+
+class UnfaithfulStore(MemoryStore):
+    """Finds out after sending that some kinds of streams don't hold what they should."""
+
+    def __init__(self, disk: MemoryDisk, directory: str, *, compressed_only: bool) -> None:
+        super().__init__(disk, directory, version=2)
+        self._compressed_only = compressed_only
+
+    def stream_options(self) -> StreamOptions:
+        return StreamOptions(version=2, compressed=True)
+
+    @contextmanager
+    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+        with super().send(diff, options) as reader:
+            yield reader
+        if options.compressed or (diff.parent is not None and not self._compressed_only):
+            raise UnfaithfulStreamError("it lacks something")

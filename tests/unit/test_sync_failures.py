@@ -14,7 +14,7 @@ from buttersink.errors import (
     TransferError,
     UnavailableError,
 )
-from buttersink.model import Reason
+from buttersink.model import Reason, StreamOptions
 from buttersink.sync import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
@@ -23,6 +23,7 @@ from support.sync_ends import (
     BreakingStore,
     RecordingStore,
     RefusingStore,
+    UnfaithfulStore,
     contents,
     copied,
     history,
@@ -131,3 +132,26 @@ def test_an_estimated_size_does_not_keep_a_transfer_from_being_tried() -> None:
     _, told = run(MemoryStore(source, "snaps"), sink, Settings(estimate=True))
     assert sink.changes == ["receive 1"]
     assert isinstance(told.the(events.Failed).error, NoSpaceError)
+
+
+class CompressedSink(RecordingStore):
+    def accepts(self) -> StreamOptions:
+        return StreamOptions(version=2, compressed=True)
+
+
+@pytest.mark.parametrize(
+    ("compressed_only", "receives"), [(True, 2), (False, 3)], ids=["compressed", "incremental"]
+)
+def test_a_stream_that_lacks_something_is_sent_again_in_a_way_that_does_not(
+    *, compressed_only: bool, receives: int
+) -> None:
+    source = source_disk(2)
+    destination = copied(source, ["1"])
+    sink = CompressedSink(destination, "backup", version=2)
+
+    finished, told = run(UnfaithfulStore(source, "snaps", compressed_only=compressed_only), sink)
+
+    assert (finished.transferred, finished.failed) == (1, 0)
+    assert contents(destination, "backup") == contents(source, "snaps")
+    assert len([change for change in sink.changes if change.startswith("receive")]) == receives
+    assert len(told.all(events.Warned)) == receives - 1
