@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Measurement", "Request", "make_plan", "measurements"]
 
-AFFORDABLE_METADATA = 32 << 20
-"""Bytes of metadata that may be read without a thought: about a second, were all of it on a cold
-disk. If all candidates together need no more, all are measured, and the plan is exactly optimal."""
+AFFORDABLE_METADATA = 4 << 20
+"""Bytes of metadata that may be read without a thought, in a fraction of a second. If all
+candidates together need no more, all of them are measured, and the plan is exactly optimal."""
 
 _NOTHING_KNOWN = Size(0, Certainty.AT_LEAST)
 

@@ -49,7 +49,10 @@ def start_confined(directory_fd: int, start: Callable[[], Started]) -> Started:
 
     thread = threading.Thread(target=run, name="confined-start")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    finally:
+        thread.join()  # when interrupted, too: the caller must know what was started
     if errors:
         raise errors[0]
     return result[0]

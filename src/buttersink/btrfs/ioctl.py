@@ -183,6 +183,11 @@ def set_readonly(subvolume_fd: int) -> None:
     fcntl.ioctl(subvolume_fd, _IOC_SUBVOL_SETFLAGS, _FLAGS.pack(_SUBVOL_RDONLY))
 
 
+def set_writable(subvolume_fd: int) -> None:
+    """Make a subvolume writable; its received_uuid stays, and is a lie as soon as it is used."""
+    fcntl.ioctl(subvolume_fd, _IOC_SUBVOL_SETFLAGS, _FLAGS.pack(0))
+
+
 def set_received(subvolume_fd: int, *, received_uuid: UUID, stransid: int) -> None:
     """Record on a writable subvolume what it was received from; sets rtransid and rtime to now."""
     args = _RECEIVED_ARGS.pack(received_uuid.bytes, stransid, 0, 0, 0, 0, 0, 0)

@@ -76,9 +76,10 @@ class ReceiveProcess:
         Raises:
             OSError: It can't be started, or not be confined.
         """
+        started: list[subprocess.Popen[bytes]] = []
 
-        def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(  # noqa: S603 - absolute program, no shell
+        def start() -> None:
+            process = subprocess.Popen(  # noqa: S603 - absolute program, no shell
                 # Without -e, which has refused whole streams in several versions.
                 [program, "receive", "--quiet", "--chroot", CONFINED_PATH],
                 env=_ENVIRONMENT,
@@ -88,14 +89,23 @@ class ReceiveProcess:
                 bufsize=0,
                 pass_fds=keep_fds,
             )
+            started.append(process)
 
-        self._process = start_confined(directory_fd, start)
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        self._stdin = self._process.stdin
-        widen_pipe(self._stdin.fileno())
-        self._errors: list[bytes] = []
-        self._messages: deque[bytes] = deque(maxlen=_KEPT_LINES)
-        self._drain = threading.Thread(target=self._read_messages, daemon=True)
+        try:
+            start_confined(directory_fd, start)
+            (self._process,) = started
+            assert self._process.stdin is not None  # noqa: S101 - for the type checker
+            self._stdin = self._process.stdin
+            widen_pipe(self._stdin.fileno())
+            self._errors: list[bytes] = []
+            self._messages: deque[bytes] = deque(maxlen=_KEPT_LINES)
+            self._drain = threading.Thread(target=self._read_messages, daemon=True)
+            self._drain.start()
+        except BaseException:  # an interrupt as well: nobody else knows of the program yet
+            for process in started:
+                process.kill()
+                process.wait()
+            raise
 
     def _read_messages(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - for the type checker
@@ -107,7 +117,6 @@ class ReceiveProcess:
                     self._errors.append(line.removeprefix(_ERROR).strip())
 
     def __enter__(self) -> Self:
-        self._drain.start()
         return self
 
     def write(self, data: memoryview | bytes) -> None:

@@ -4,14 +4,14 @@ A transfer takes place inside a subvolume with a hidden name, `.buttersink-<uuid
 final directory. It is the root directory of the receiving program, on a mount where device nodes
 are only names, and holds nothing but
 
-    parent   a read-only snapshot of the parent; its fresh received_uuid is what the stream is told
+    parent   a snapshot of the parent; its fresh received_uuid is what the stream is told
              to build on, so that the program can't find another parent than the planned one
     new      the subvolume being received
 
-so that a hostile stream can reach nothing else. The finished subvolume gets to the final
-directory as a writable snapshot, `.buttersink-<uuid>.new` (the kernel writes its data out first; a
-read-only one cannot be renamed across directories), is stamped with its identity, made read-only,
-and only then renamed. Whatever is killed at any moment, nothing half-done has a final name.
+so that a hostile stream can reach nothing else. When all its data is on the disk, the finished
+subvolume is moved to `.buttersink-<uuid>.new` in the final directory (for which it must be
+writable), is stamped with its identity, made read-only, and only then gets its final name.
+Whatever is killed at any moment, nothing half-done has a final name.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class Landing:
                 # received_uuid (cmds/receive.c, process_snapshot and process_clone).
                 alias = uuid4()
                 ioctl.set_received(copy_fd, received_uuid=alias, stransid=0)
-                ioctl.set_readonly(copy_fd)
                 self._parent = ioctl.subvolume_info(copy_fd).uuid
             finally:
                 os.close(copy_fd)
@@ -111,13 +110,24 @@ class Landing:
                         f"{info.received_uuid}, parent_uuid {info.parent_uuid}, "
                         f"{'read-only' if info.readonly else 'writable'}"
                     )
-                return place(
-                    self._directory_fd,
-                    name,
-                    source_fd=received_fd,
-                    identity=self._identity,
-                    stransid=info.stransid,
-                )
+                # All data must be on the disk before anything has the final name.
+                ioctl.sync(received_fd)
+                # A read-only subvolume can't be renamed across directories.
+                ioctl.set_writable(received_fd)
+                with _staged(self._directory_fd, self._identity) as staged:
+                    os.rename(
+                        RECEIVED_NAME,
+                        staged,
+                        src_dir_fd=work_fd,
+                        dst_dir_fd=self._directory_fd,
+                    )
+                    return _finish(
+                        self._directory_fd,
+                        staged,
+                        name,
+                        identity=self._identity,
+                        stransid=info.stransid,
+                    )
             finally:
                 os.close(received_fd)
         finally:
@@ -141,34 +151,48 @@ class Landing:
 def place(
     directory_fd: int, name: str, *, source_fd: int, identity: UUID, stransid: int
 ) -> SubvolumeInfo:
-    """Make a read-only copy of a subvolume at `name`, with the given identity, in one step.
+    """Make a read-only copy of a subvolume at `name`, with the given identity.
 
     Returns what the kernel says of it.
-
-    Its rtransid is newer than all its data, which tells later that it wasn't changed since.
 
     Raises:
         PathTakenError: Something is at `name`.
     """
+    with _staged(directory_fd, identity) as staged:
+        ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
+        return _finish(directory_fd, staged, name, identity=identity, stransid=stransid)
+
+
+@contextmanager
+def _staged(directory_fd: int, identity: UUID) -> Iterator[bytes]:
+    """Give the hidden name for a finished subvolume; nothing has it after a failure."""
     staged = os.fsencode(staged_name(identity))
     _destroy_if_there(directory_fd, staged)
     try:
-        ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
-        staged_fd = _open_directory(directory_fd, staged)
-        try:
-            ioctl.set_received(staged_fd, received_uuid=identity, stransid=stransid)
-            ioctl.set_readonly(staged_fd)
-            placed = ioctl.subvolume_info(staged_fd)
-        finally:
-            os.close(staged_fd)
+        yield staged
+    except BaseException:
+        _destroy_if_there(directory_fd, staged)
+        raise
+
+
+def _finish(
+    directory_fd: int, staged: bytes, name: str, *, identity: UUID, stransid: int
+) -> SubvolumeInfo:
+    """Stamp the writable subvolume `staged` with its identity, and give it its final name.
+
+    Its rtransid is newer than all its data, which tells later that it wasn't changed since.
+    """
+    fd = _open_directory(directory_fd, staged)
+    try:
+        ioctl.set_received(fd, received_uuid=identity, stransid=stransid)
+        ioctl.set_readonly(fd)
         try:
             ioctl.rename_new(directory_fd, staged, os.fsencode(name))
         except FileExistsError as error:
             raise PathTakenError(f"{name} has come into being meanwhile", "move it away") from error
-    except BaseException:
-        _destroy_if_there(directory_fd, staged)
-        raise
-    return placed
+        return ioctl.subvolume_info(fd)
+    finally:
+        os.close(fd)
 
 
 def _open_directory(directory_fd: int, name: bytes) -> int:
