@@ -50,18 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {escape(str(error))}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
-    reporter = None
+    _die_quietly_on(signal.SIGINT)
+    _load()
+    reporter = _reporter(options)
     try:
-        with _stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            reporter = _reporter(options)
-            with _logging_to(log), reporter:
-                return _reported_run(options, reporter)
+        with (
+            _stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+            _logging_to(log),
+            reporter,
+        ):
+            return _reported_run(options, reporter)
     except KeyboardInterrupt:
-        if reporter is None:
-            print(f"error: {_STOPPED}", file=sys.stderr)  # noqa: T201 - no reporter yet
-        else:
-            reporter.error(ButterSinkError(_STOPPED))
+        reporter.error(ButterSinkError(_STOPPED))
         return ExitCode.INTERRUPTED
+
+
+def _load() -> None:
+    """Import what a run needs before a signal can interrupt it.
+
+    Out of the middle of an import an interrupt may come as any other error.
+    """
+    from buttersink import report, sync  # noqa: F401, PLC0415 - --version must not wait for it
+    from buttersink.stores import btrfs  # noqa: F401, PLC0415 - likewise
 
 
 def _reported_run(options: Options, reporter: Reporter) -> int:
@@ -219,6 +229,12 @@ def _logging_to(handler: logging.Handler) -> Iterator[None]:
     finally:
         _log.removeHandler(handler)
         handler.close()
+
+
+def _die_quietly_on(number: signal.Signals) -> None:
+    """Let a signal end the program, as long as it has not done anything yet."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
