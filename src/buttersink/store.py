@@ -125,6 +125,7 @@ class Sink(Source, Protocol):
             UsageError: `path` is not a path below the directory.
             PathTakenError: Something is at `path`.
             MissingError: The parent is not at this end.
+            BusyError: Another run is receiving the same snapshot there.
             CorruptStreamError: Not the stream of `diff`, damaged, or not whole.
             TransferError: It could not be stored.
         """
@@ -152,6 +153,7 @@ class Sink(Source, Protocol):
 
         Raises:
             MissingError: There is no such partial; nothing was removed.
+            BusyError: Another run is at work on it; nothing was removed.
         """
 
     def flush(self) -> None:

@@ -116,3 +116,21 @@ def test_the_receiving_program_of_a_killed_run_holds_the_lock_until_it_ends(
     slow_run.wait_for_all()
     assert not arrivals.check()
     arrivals.converge()
+
+
+def test_a_run_into_a_directory_above_leaves_alone_what_arrives_below(
+    arrivals: Arrivals, slow_run: Background
+) -> None:
+    before = arrivals.leftovers()
+    source, _ = arrivals.ends
+    above = directory(arrivals.destination.parent)
+
+    done = buttersink("--delete", "--force", source, above)
+
+    assert done.status == 3
+    assert "another run is receiving in .buttersink-" in done.stderr
+    assert arrivals.leftovers() == before
+    assert not slow_run.ended()
+    slow_run.send(signal.SIGINT)
+    assert slow_run.wait().status == 130
+    arrivals.converge()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs import ioctl, subvolumes
@@ -15,7 +15,8 @@ from buttersink.errors import BusyError, MissingError, PathTakenError, TransferE
 from buttersink.model import StreamOptions
 from buttersink.stores import beneath
 from buttersink.stores.btrfs_source import BtrfsSource
-from buttersink.stores.landing import RECEIVED_NAME, Landing, place
+from buttersink.stores.catalogue import work_name
+from buttersink.stores.landing import RECEIVED_NAME, Landing, claim, place
 from buttersink.stores.opening import file_system_id
 from buttersink.stores.passing import Receiving
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
@@ -128,16 +129,30 @@ class BtrfsStore(BtrfsSource):
         work = self._catalogue.at(partial.path)
         if work is None or partial not in self._catalogue.inventory.partials:
             raise MissingError(f"{partial.path} is no leftover of a transfer (any more)")
+        doomed = (*self._catalogue.inside(partial.path), work)
         with self._mapped(f"removing {partial.path}"):
-            doomed = (*self._catalogue.inside(partial.path), work)
-            for subvolume in doomed:
-                self._destroy(subvolume, self._catalogue.relative(subvolume) or "")
+            with self._claimed(partial):
+                for subvolume in doomed:
+                    self._destroy(subvolume, self._catalogue.relative(subvolume) or "")
+            # Not while it is claimed: what is open is not freed.
             wait_until_freed(self._fd, [subvolume.treeid for subvolume in doomed])
 
     def flush(self) -> None:
         """See `store.Sink`."""
         with self._mapped("writing to the disk"):
             ioctl.sync(self._fd)
+
+    @contextmanager
+    def _claimed(self, partial: Partial) -> Iterator[None]:
+        """Make sure that no run is at work on a partial, and keep it so."""
+        parents, _ = beneath.split(partial.path)
+        with ExitStack() as stack:
+            directory_fd = stack.enter_context(beneath.opened(self._fd, parents))
+            if partial.uuid is not None:
+                with suppress(FileNotFoundError):
+                    fd = claim(directory_fd, os.fsencode(work_name(partial.uuid)))
+                    stack.callback(os.close, fd)
+            yield
 
     @contextmanager
     def _cleared(self, landing: Landing) -> Iterator[None]:
@@ -151,12 +166,12 @@ class BtrfsStore(BtrfsSource):
             with suppress(OSError):
                 landing.clear()
         except Exception:
-            with suppress(OSError):
+            with suppress(OSError, BusyError):
                 # The next transfer may need the space.
                 wait_until_freed(self._fd, landing.clear())
             raise
         finally:
-            with suppress(OSError):
+            with suppress(OSError, BusyError):
                 landing.clear()  # interrupted, perhaps in the middle of clearing
 
     def _prepare(self, landing: Landing, diff: Diff) -> UUID | None:

@@ -16,6 +16,7 @@ Whatever is killed at any moment, nothing half-done has a final name.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from uuid import uuid4
 
 from buttersink.btrfs import ioctl
 from buttersink.btrfs.receive import ReceiveProcess
-from buttersink.errors import PathTakenError, TransferError
+from buttersink.errors import BusyError, PathTakenError, TransferError
 from buttersink.stores.catalogue import staged_name, work_name
 
 if TYPE_CHECKING:
@@ -44,49 +45,43 @@ class Landing:
         self._directory_fd = directory_fd
         self._identity = identity
         self._name = os.fsencode(work_name(identity))
+        self._work_fd: int | None = None
+        """The work subvolume, locked; None while there is none of ours."""
         self._parent: UUID | None = None
 
     def prepare(self, parent_fd: int | None) -> UUID | None:
-        """Make it anew, with the parent inside; return what a stream is to call the parent."""
+        """Make it anew, with the parent inside; return what a stream is to call the parent.
+
+        Raises:
+            BusyError: Another run is receiving the same snapshot there.
+        """
         self.clear()
         ioctl.create_subvolume(self._directory_fd, self._name)
+        work_fd = self._work_fd = claim(self._directory_fd, self._name)
         if parent_fd is None:
             return None
-        work_fd = self.open()
+        ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=False)
+        copy_fd = _open_directory(work_fd, _PARENT_NAME)
         try:
-            ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=False)
-            copy_fd = _open_directory(work_fd, _PARENT_NAME)
-            try:
-                # The program finds the parent by either uuid, but the source of a CLONE only by
-                # received_uuid (cmds/receive.c, process_snapshot and process_clone).
-                alias = uuid4()
-                ioctl.set_received(copy_fd, received_uuid=alias, stransid=0)
-                self._parent = ioctl.subvolume_info(copy_fd).uuid
-            finally:
-                os.close(copy_fd)
+            # The program finds the parent by either uuid, but the source of a CLONE only by
+            # received_uuid (cmds/receive.c, process_snapshot and process_clone).
+            alias = uuid4()
+            ioctl.set_received(copy_fd, received_uuid=alias, stransid=0)
+            self._parent = ioctl.subvolume_info(copy_fd).uuid
         finally:
-            os.close(work_fd)
+            os.close(copy_fd)
         return alias
 
-    def open(self) -> int:
-        """Open the work subvolume."""
-        return _open_directory(self._directory_fd, self._name)
-
-    @contextmanager
-    def program(self, program: str, lock_fd: int | None) -> Iterator[ReceiveProcess]:
-        """Run the receiving program, confined to the work subvolume.
+    def program(self, program: str, lock_fd: int | None) -> ReceiveProcess:
+        """Start the receiving program, confined to the work subvolume.
 
         Args:
             program: Absolute path of `btrfs`.
             lock_fd: A lock that must be held as long as the program runs, also without us.
         """
-        work_fd = self.open()
-        try:
-            keep = () if lock_fd is None else (lock_fd,)
-            with ReceiveProcess(program, work_fd, keep_fds=keep) as process:
-                yield process
-        finally:
-            os.close(work_fd)
+        work_fd = self._prepared()
+        keep = (work_fd,) if lock_fd is None else (work_fd, lock_fd)
+        return ReceiveProcess(program, work_fd, keep_fds=keep)
 
     def commit(self, name: str) -> SubvolumeInfo:
         """Check what was received, put it at its final name, and return what is there now.
@@ -98,54 +93,74 @@ class Landing:
             TransferError: The result is not what it should be.
             PathTakenError: Something has taken the name meanwhile.
         """
-        work_fd = self.open()
+        work_fd = self._prepared()
+        received_fd = _open_directory(work_fd, RECEIVED_NAME)
         try:
-            received_fd = _open_directory(work_fd, RECEIVED_NAME)
-            try:
-                info = ioctl.subvolume_info(received_fd)
-                expected = (self._identity, self._parent, True)
-                if (info.received_uuid, info.parent_uuid, info.readonly) != expected:
-                    raise TransferError(
-                        f"the received subvolume is not what was sent: received_uuid "
-                        f"{info.received_uuid}, parent_uuid {info.parent_uuid}, "
-                        f"{'read-only' if info.readonly else 'writable'}"
-                    )
-                # All data must be on the disk before anything has the final name.
-                ioctl.sync(received_fd)
-                # A read-only subvolume can't be renamed across directories.
-                ioctl.set_writable(received_fd)
-                with _staged(self._directory_fd, self._identity) as staged:
-                    os.rename(
-                        RECEIVED_NAME,
-                        staged,
-                        src_dir_fd=work_fd,
-                        dst_dir_fd=self._directory_fd,
-                    )
-                    return _finish(
-                        self._directory_fd,
-                        staged,
-                        name,
-                        identity=self._identity,
-                        stransid=info.stransid,
-                    )
-            finally:
-                os.close(received_fd)
+            info = ioctl.subvolume_info(received_fd)
+            expected = (self._identity, self._parent, True)
+            if (info.received_uuid, info.parent_uuid, info.readonly) != expected:
+                raise TransferError(
+                    f"the received subvolume is not what was sent: received_uuid "
+                    f"{info.received_uuid}, parent_uuid {info.parent_uuid}, "
+                    f"{'read-only' if info.readonly else 'writable'}"
+                )
+            # All data must be on the disk before anything has the final name.
+            ioctl.sync(received_fd)
+            # A read-only subvolume can't be renamed across directories.
+            ioctl.set_writable(received_fd)
+            directory_fd = self._directory_fd
+            with _staged(directory_fd, self._identity) as staged:
+                os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=directory_fd)
+                return _finish(
+                    directory_fd, staged, name, identity=self._identity, stransid=info.stransid
+                )
         finally:
-            os.close(work_fd)
+            os.close(received_fd)
 
     def clear(self) -> tuple[int, ...]:
-        """Remove the work subvolume, with all in it, if it is there; return the ids of what was."""
-        try:
-            work_fd = self.open()
-        except FileNotFoundError:
-            return ()
-        try:
-            work_id = ioctl.subvolume_info(work_fd).treeid
-            inner_ids = [_destroy_if_there(work_fd, n) for n in (RECEIVED_NAME, _PARENT_NAME)]
-        finally:
-            os.close(work_fd)
-        ioctl.destroy_subvolume(self._directory_fd, self._name)
+        """Remove the work subvolume, with all in it, if it is there; return the ids of what was.
+
+        Raises:
+            BusyError: It belongs to another run.
+        """
+        if self._work_fd is None:
+            try:
+                self._work_fd = claim(self._directory_fd, self._name)
+            except FileNotFoundError:
+                return ()
+        work_fd = self._work_fd
+        work_id = ioctl.subvolume_info(work_fd).treeid
+        inner_ids = [_destroy_if_there(work_fd, n) for n in (RECEIVED_NAME, _PARENT_NAME)]
+        _destroy_if_there(self._directory_fd, self._name)
+        self._work_fd = None
+        os.close(work_fd)
         return (*(treeid for treeid in inner_ids if treeid is not None), work_id)
+
+    def _prepared(self) -> int:
+        if self._work_fd is None:
+            raise AssertionError("prepare comes first")
+        return self._work_fd
+
+
+def claim(directory_fd: int, name: bytes) -> int:
+    """Open a work subvolume and lock it; the lock lasts until all copies of this are closed.
+
+    The lock on a destination does not protect what another run receives somewhere below it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        BusyError: Another run holds it.
+    """
+    fd = _open_directory(directory_fd, name)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise BusyError(
+            f"another run is receiving in {os.fsdecode(name)}",
+            "wait until it has ended, then run again",
+        ) from error
+    return fd
 
 
 def place(
