@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -28,7 +27,7 @@ from buttersink.errors import BusyError, PathTakenError, TransferError
 from buttersink.stores.catalogue import staged_name, work_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from uuid import UUID
 
     from buttersink.btrfs.ioctl import SubvolumeInfo
@@ -108,12 +107,17 @@ class Landing:
             ioctl.sync(received_fd)
             # A read-only subvolume can't be renamed across directories.
             ioctl.set_writable(received_fd)
-            directory_fd = self._directory_fd
-            with _staged(directory_fd, self._identity) as staged:
-                os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=directory_fd)
-                return _finish(
-                    directory_fd, staged, name, identity=self._identity, stransid=info.stransid
-                )
+
+            def move(staged: bytes) -> None:
+                os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=self._directory_fd)
+
+            return _stage(
+                self._directory_fd,
+                name,
+                make=move,
+                identity=self._identity,
+                stransid=info.stransid,
+            )
         finally:
             os.close(received_fd)
 
@@ -173,18 +177,31 @@ def place(
     Raises:
         PathTakenError: Something is at `name`.
     """
-    with _staged(directory_fd, identity) as staged:
+
+    def copy(staged: bytes) -> None:
         ioctl.create_snapshot(directory_fd, staged, source_fd=source_fd, readonly=False)
-        return _finish(directory_fd, staged, name, identity=identity, stransid=stransid)
+
+    return _stage(directory_fd, name, make=copy, identity=identity, stransid=stransid)
 
 
-@contextmanager
-def _staged(directory_fd: int, identity: UUID) -> Iterator[bytes]:
-    """Give the hidden name for a finished subvolume; nothing has it after a failure."""
+def _stage(
+    directory_fd: int,
+    name: str,
+    *,
+    make: Callable[[bytes], None],
+    identity: UUID,
+    stransid: int,
+) -> SubvolumeInfo:
+    """Let `make` put a writable subvolume at a hidden name, finish it there, and name it.
+
+    After a failure or an interrupt nothing has the hidden name. This is no context manager,
+    because an interrupt can get in between the start of one and its block.
+    """
     staged = os.fsencode(staged_name(identity))
     _destroy_if_there(directory_fd, staged)
     try:
-        yield staged
+        make(staged)
+        return _finish(directory_fd, staged, name, identity=identity, stransid=stransid)
     except BaseException:
         _destroy_if_there(directory_fd, staged)
         raise
