@@ -212,7 +212,8 @@ class TestWhatTheKernelSendsWrongly:
 
     Seen on Linux 6.18. A file that is longer in the snapshot than in the parent, by less than a
     block whose extent both share, is only extended, by zeros. And an inline extent that travels
-    compressed sets the size of its file to that of the extent, even if the file is longer.
+    compressed sets the size of its file to that of the extent, even if the file is longer. And a
+    change of owner is sent without the mode that it clears bits of.
     """
 
     @pytest.mark.parametrize("rolled_back", [False, True])
@@ -257,3 +258,23 @@ class TestWhatTheKernelSendsWrongly:
         sync(fs_a.path / "snaps", fs_b.path)
 
         assert_same_tree(fs_a.path / "snaps" / "1", fs_b.path / "1")
+
+    def test_a_file_with_set_user_id_that_got_another_owner(
+        self, fs_a: LoopFs, fs_b: LoopFs
+    ) -> None:
+        live = fs_a.path / "live"
+        create_subvolume(live)
+        (fs_a.path / "snaps").mkdir()
+        for name, mode in (("user", 0o4755), ("group", 0o2755)):
+            (live / name).write_text(name)
+            (live / name).chmod(mode)
+        snapshot_read_only(live, fs_a.path / "snaps" / "1")
+        sync(fs_a.path / "snaps", fs_b.path)
+        for name, mode in (("user", 0o4755), ("group", 0o2755)):
+            os.chown(live / name, 5, 7)
+            (live / name).chmod(mode)
+        snapshot_read_only(live, fs_a.path / "snaps" / "2")
+
+        sync(fs_a.path / "snaps", fs_b.path)
+
+        assert_same_tree(fs_a.path / "snaps" / "2", fs_b.path / "2")

@@ -20,10 +20,10 @@ from buttersink.errors import (
 from buttersink.model import Certainty, Size, StreamOptions
 from buttersink.stores.catalogue import Catalogue, make_catalogue
 from buttersink.stores.estimates import estimate_size
+from buttersink.stores.losscheck import LossCheck
 from buttersink.stores.mapping import mapped_error
 from buttersink.stores.opening import file_system_id, open_directory
 from buttersink.stores.passing import Rewritten, Watched
-from buttersink.stores.tailcheck import TailCheck
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
 
@@ -116,11 +116,11 @@ class BtrfsSource:
         Raises:
             UnfaithfulStreamError: The kernel would not send all that has changed.
         """
-        with self._tail_check(diff, options.version) as tails:
+        with self._loss_check(diff, options.version) as losses:
             meter = StubMeter(
                 options.version,
                 page_size=mmap.PAGESIZE,
-                observe=tails.observe if tails else None,
+                observe=losses.observe if losses else None,
             )
             buffer = memoryview(bytearray(_MEASURE_BUFFER))
             with self._kernel_send(diff, ioctl.SEND_NO_FILE_DATA, options.version) as stream:
@@ -133,10 +133,9 @@ class BtrfsSource:
                 raise CorruptStreamError(
                     f"measuring {self._describe(diff)}: the stream ended early"
                 )
-            if tails and (lost := tails.first_lost()):
+            if losses and (lost := losses.first_loss()):
                 raise UnfaithfulStreamError(
-                    f"the kernel would send {self._describe(diff)} without the last bytes of "
-                    f"{os.fsdecode(lost)}"
+                    f"the kernel would send {self._describe(diff)} without {lost}"
                 )
         size = self._measured[diff, options.version] = Size(meter.nbytes)
         return size
@@ -196,7 +195,7 @@ class BtrfsSource:
             )
 
     @contextmanager
-    def _tail_check(self, diff: Diff, version: int) -> Iterator[TailCheck | None]:
+    def _loss_check(self, diff: Diff, version: int) -> Iterator[LossCheck | None]:
         """Open both snapshots of an incremental diff to check what it says of their files."""
         if diff.parent is None:
             yield None
@@ -205,7 +204,7 @@ class BtrfsSource:
         try:
             to_fd = self._open_copy(self._copy(diff.to))
             try:
-                yield TailCheck(parent_fd=parent_fd, to_fd=to_fd, version=version)
+                yield LossCheck(parent_fd=parent_fd, to_fd=to_fd, version=version)
             finally:
                 os.close(to_fd)
         finally:

@@ -1,13 +1,17 @@
-"""Finding files whose last bytes an incremental stream may have forgotten.
+"""Finding files that an incremental stream may leave different from what the snapshot holds.
 
-The kernel compares the extents of two snapshots, not their contents (fs/btrfs/send.c,
-is_extent_unchanged). Where a file shrinks within its last block, the extent stays as it is, with
-the old bytes behind the new end. A diff back from the shorter file to the longer one, as after a
+**Last bytes.** The kernel compares the extents of two snapshots, not their contents
+(fs/btrfs/send.c, is_extent_unchanged). Where a file shrinks within its last block, the extent stays
+as it is, with the old bytes behind the new end. A diff back from the shorter file to the longer one, as after a
 rollback or when an earlier snapshot is sent on a later one, then holds no data, only the new size;
 and a receiver fills the gap with zeros. Seen on Linux 6.18 with every stream version.
 
-The stream alone doesn't tell whether that happened: a hole looks the same. So `TailFinder` only
-names the bytes in question. Whoever has the snapshot can look whether they are zeros.
+**Set-user-id and set-group-id bits.** Where only the owner of a file differs, the kernel sends a
+CHOWN, but no CHMOD after it (finish_inode_if_needed). A change of owner clears these bits.
+
+The stream alone doesn't tell whether any of this happened: a hole looks like forgotten bytes, and
+most files have no such bits. So `LossFinder` only names what is in question. Whoever has the
+snapshots can look.
 """
 
 from __future__ import annotations
@@ -40,7 +44,16 @@ _LENGTHS: Final = {
 """Commands that say what a range of a file holds, and where they tell its length."""
 
 _FOLLOWED: Final = frozenset(
-    (*_NEW, *_GONE, *_LENGTHS, Command.RENAME, Command.LINK, Command.TRUNCATE)
+    (
+        *_NEW,
+        *_GONE,
+        *_LENGTHS,
+        Command.RENAME,
+        Command.LINK,
+        Command.TRUNCATE,
+        Command.CHOWN,
+        Command.CHMOD,
+    )
 )
 
 
@@ -98,7 +111,7 @@ class _Node:
         return b"/".join(reversed(parts))
 
 
-class TailFinder:
+class LossFinder:
     """Follows the names and sizes of files through an incremental, metadata-only stream.
 
     Args:
@@ -120,6 +133,8 @@ class TailFinder:
         self._block_bytes = block_bytes
         self._top = _Node(name=b"", directory=None, origin=b"")
         self._touched: dict[_Node, None] = {}
+        self._chowned: dict[_Node, None] = {}
+        """What the parent has and got another owner, but no mode since."""
 
     def observe(self, command: int, body: memoryview) -> None:
         """Take the next command.
@@ -142,6 +157,10 @@ class TailFinder:
             self._look_up(linked)
             link = _Node(name=None, directory=None, origin=linked.origin, file=linked.file)
             self._put(path, link)
+        elif command == Command.CHOWN:
+            self._chowned[self._at(path)] = None
+        elif command == Command.CHMOD:
+            self._chowned.pop(self._at(path), None)
         elif command == Command.TRUNCATE:
             file = self._file(path)
             if file is not None:
@@ -164,6 +183,12 @@ class TailFinder:
                 start = max(start, told_end)
             if start < end:
                 yield Tail(path=path, start=start, end=end)
+
+    def chowned(self) -> Iterator[bytes]:
+        """Yield the paths in the parent of what gets another owner, but no mode after it."""
+        for node in self._chowned:
+            if node.origin:
+                yield node.origin
 
     def _tell(self, path: bytes, start: int, end: int) -> None:
         file = self._file(path)

@@ -15,7 +15,7 @@ from buttersink.stream.format import (
     Command,
     encode_command,
 )
-from buttersink.stream.tails import Tail, TailFinder
+from buttersink.stream.losses import LossFinder, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def new(command: Command, path: bytes) -> bytes:
 
 
 def tails(commands: Sequence[bytes], parent: dict[bytes, int]) -> list[Tail]:
-    finder = TailFinder(2, parent.get)
+    finder = LossFinder(2, parent.get)
     for command in commands:
         _, number, _ = COMMAND_HEADER.unpack_from(command)
         finder.observe(number, memoryview(command)[COMMAND_HEADER_SIZE:])
@@ -170,3 +170,36 @@ def test_tails_are_exactly_the_untold_bytes_behind_the_old_end_in_its_block(
 def test_a_malformed_command_is_refused() -> None:
     with pytest.raises(CorruptStreamError):
         tails([at(Command.TRUNCATE, b"file")], {b"file": OLD_SIZE})
+
+
+def chown(path: bytes) -> bytes:
+    return encode_command(
+        Command.CHOWN,
+        [(Attribute.PATH, path), (Attribute.UID, u64(5)), (Attribute.GID, u64(5))],
+        2,
+    )
+
+
+def chmod(path: bytes) -> bytes:
+    return encode_command(Command.CHMOD, [(Attribute.PATH, path), (Attribute.MODE, u64(0o4755))], 2)
+
+
+@pytest.mark.parametrize(
+    ("commands", "found"),
+    [
+        ([chown(b"d/file")], [b"d/file"]),
+        ([rename(b"d", b"e"), chown(b"e/file")], [b"d/file"]),
+        ([chown(b"d/file"), chmod(b"d/file")], []),
+        ([chmod(b"d/file"), chown(b"d/file")], [b"d/file"]),
+        ([new(Command.MKFILE, b"new"), chown(b"new")], []),
+    ],
+    ids=["alone", "under another name", "before a mode", "after a mode", "of a new file"],
+)
+def test_a_change_of_owner_that_may_clear_bits_is_named(
+    commands: list[bytes], found: list[bytes]
+) -> None:
+    finder = LossFinder(2, lambda _: None)
+    for command in commands:
+        _, number, _ = COMMAND_HEADER.unpack_from(command)
+        finder.observe(number, memoryview(command)[COMMAND_HEADER_SIZE:])
+    assert list(finder.chowned()) == found
