@@ -2,9 +2,9 @@
 
 **Last bytes.** The kernel compares the extents of two snapshots, not their contents
 (fs/btrfs/send.c, is_extent_unchanged). Where a file shrinks within its last block, the extent stays
-as it is, with the old bytes behind the new end. A diff back from the shorter file to the longer one, as after a
-rollback or when an earlier snapshot is sent on a later one, then holds no data, only the new size;
-and a receiver fills the gap with zeros. Seen on Linux 6.18 with every stream version.
+as it is, with the old bytes behind the new end. A diff back from the shorter to the longer file,
+as after a rollback or when an earlier snapshot is sent on a later one, then holds no data, only the
+new size; and a receiver fills the gap with zeros. Seen on Linux 6.18 with every stream version.
 
 **Set-user-id and set-group-id bits.** Where only the owner of a file differs, the kernel sends a
 CHOWN, but no CHMOD after it (finish_inode_if_needed). A change of owner clears these bits.
