@@ -81,6 +81,10 @@ class UnfaithfulStreamError(TransferError):
     """The kernel's stream of a diff would lack something; another way to send it may not."""
 
 
+class RestartError(TransferError):
+    """What an interrupted transfer had left can't be gone on with; it can begin anew at once."""
+
+
 class NoSpaceError(TransferError):
     """The destination has too little free space."""
 

@@ -43,7 +43,7 @@ class Certainty(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a diff's plain (uncompressed) send stream, in bytes."""
+    """The size of a diff, in bytes: of its plain (uncompressed) send stream, or as it is stored."""
 
     nbytes: int
     certainty: Certainty = Certainty.EXACT
@@ -129,10 +129,18 @@ class Partial:
     Attributes:
         path: Relative path below the directory.
         uuid: Identity of the snapshot it was to become, None if that cannot be told.
+        nbytes: How many bytes it takes, if that can be told.
+        guarded: Why it is only removed with --force: it may not be what it seems to be, or
+            somebody may be at work on it. Empty if it may go.
+        link: It is a whole snapshot, which was only needed to build others on (see
+            `Transfer.link`), and should have been released at the end of its run.
     """
 
     path: str
     uuid: UUID | None = None
+    nbytes: int | None = None
+    guarded: str = ""
+    link: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,35 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What restoring a snapshot from stored streams takes.
+
+    Attributes:
+        links: Number of streams, the full one included.
+        nbytes: Bytes of all of them as they are stored.
+    """
+
+    links: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainLimits:
+    """Two limits to what restoring a snapshot from stored streams may take.
+
+    Attributes:
+        links: Number of streams in a chain, the full one included; at least 1.
+        factor: Bytes of a chain at most, in multiples of the snapshot's full stream; at least 1.
+        stored_fraction: Expected stored bytes for each byte of a plain stream (0 to 1, by
+            compression): stored sizes and measured ones are compared by it.
+    """
+
+    links: int
+    factor: float
+    stored_fraction: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """One end's facts at one moment.
@@ -151,11 +188,14 @@ class Inventory:
         snapshots: Sorted by (bytes of the path, uuid); unique by uuid. Those without `paths` lie
             outside the directory but on the same file system, and can serve as parents.
         partials: Leftovers of transfers below the directory, sorted by path.
-        stored: For an end that holds streams: the diffs it holds, and their sizes.
+        stored: For an end that holds streams: the diffs it holds, each with the bytes that it
+            takes as it is stored; sorted, unique by diff. Snapshots that serve only as links
+            of others' chains (see `Hide`) have no `paths`, like those outside the directory.
         makes_any_diff: True for a file system, which can make any diff between its snapshots;
             False for an end that has exactly those `stored`.
         problems: Oddities to report.
         writable: Number of writable subvolumes below the directory, which are left alone.
+        foreign: Number of objects below the prefix that are none of ours, and are left alone.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
@@ -164,6 +204,7 @@ class Inventory:
     makes_any_diff: bool = True
     problems: tuple[Problem, ...] = ()
     writable: int = 0
+    foreign: int = 0
 
     def by_uuid(self) -> dict[UUID, Snapshot]:
         """All snapshots by identity."""
@@ -199,17 +240,39 @@ class Reason(Enum):
     """Skip: its path lies inside another snapshot, which is read-only."""
     UNREACHABLE = "unreachable"
     """Skip: no diff leads to it."""
+    STORED = "stored"
+    """Transfer: of the stored streams that lead to what was asked for, the fewest bytes."""
+    LINK = "link"
+    """Transfer: not asked for, but what was asked for builds on it."""
+    WITHIN_LIMITS = "within limits"
+    """Transfer: the fewest bytes of all parents that keep the chain within its limits."""
+    NEW_CHAIN = "new chain"
+    """Transfer in full: no diff would keep the chain within its limits at fewer bytes."""
+    REPLACEMENT = "replacement"
+    """Transfer: takes fewer bytes than keeping the deleted links that the old stream needs."""
+    STILL_NEEDED = "still needed"
+    """Hide: the chain of a snapshot that is kept leads over it."""
+    REPLACED = "replaced"
+    """Discard: another stream stands in for it now."""
+    UNUSED_LINK = "unused link"
+    """Discard: a hidden link on which nothing builds any more."""
+    ARCHIVED = "archived"
+    """Skip: its stream, or one it builds on, is archived and must be thawed first."""
     PARENT_FAILED = "parent failed"
     """Skip, found while running: what it builds on did not arrive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """Nothing to do: the destination directory has `snapshot` at `path`."""
+    """Nothing to do: the destination directory has `snapshot` at `path`.
+
+    `chain` is what restoring it takes, at a destination that stores streams.
+    """
 
     snapshot: Snapshot
     path: str
     reason: Reason = Reason.PRESENT
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +286,15 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """Send `diff` and receive it at `path`. `parent_path` is for people; None for a full send."""
+    """Send `diff` and receive it at `path`.
+
+    Attributes:
+        size: Bytes of the plain stream; if the source stores streams, of the stored one.
+        parent_path: For people; None for a full send.
+        link: The snapshot was not asked for; it only serves to build others on. A destination
+            of subvolumes lets go of it at the end (`Release`), one of streams keeps it hidden.
+        chain: What restoring it will take, at a destination that stores streams; expected.
+    """
 
     snapshot: Snapshot
     diff: Diff
@@ -231,6 +302,8 @@ class Transfer:
     size: Size
     reason: Reason
     parent_path: str | None = None
+    link: bool = False
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,11 +321,53 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Delete the destination's snapshot `uuid` at `path`."""
+    """Delete the destination's snapshot `uuid` at `path`, with all streams stored for it there.
+
+    `nbytes` is what that frees, where it can be told.
+    """
 
     uuid: UUID
     path: str
     reason: Reason = Reason.NOT_IN_SOURCE
+    nbytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hide:
+    """Instead of deleting: keep the streams of `uuid` at `path`, but only as a link of chains.
+
+    `nbytes` is what stays stored for it.
+    """
+
+    uuid: UUID
+    path: str
+    nbytes: int
+    reason: Reason = Reason.STILL_NEEDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Remove one stored stream, of `nbytes`, that nothing needs any more.
+
+    `path` is that of the snapshot `diff.to`.
+    """
+
+    diff: Diff
+    path: str
+    nbytes: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Remove the link `uuid`, received by this run or left by an earlier one.
+
+    `path` is for people.
+    """
+
+    uuid: UUID
+    path: str
+    reason: Reason = Reason.LINK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +379,7 @@ class Clean:
 
 
 Step = Keep | Adopt | Transfer | Skip
+Removal = Delete | Hide | Discard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,14 +388,18 @@ class Plan:
 
     Attributes:
         cleans: Leftovers that are removed first.
-        steps: One for each snapshot that was asked for; a parent stands before what needs it.
-        deletes: Deletions, after all transfers.
+        steps: One for each snapshot that was asked for, and one for each link; a parent stands
+            before what needs it.
+        releases: Links to remove after all transfers, whatever came of these.
+        deletes: What is deleted or hidden, after all transfers, in this order: nothing that is
+            needed by what stands after it.
         options: How the streams will be made.
     """
 
     steps: tuple[Step, ...] = ()
     cleans: tuple[Clean, ...] = ()
-    deletes: tuple[Delete, ...] = ()
+    releases: tuple[Release, ...] = ()
+    deletes: tuple[Removal, ...] = ()
     options: StreamOptions = field(default_factory=StreamOptions)
 
     @property

@@ -7,10 +7,10 @@ below are tested for every store by the suite in tests/contract.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
     from uuid import UUID
 
@@ -38,6 +38,28 @@ class Writer(Protocol):
             CorruptStreamError: The stream is damaged, or is not the diff that was announced.
             TransferError: It could not be stored; the message is the first cause.
         """
+
+
+@runtime_checkable
+class StoredReader(Reader, Protocol):
+    """A send stream being read from where it is stored."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Stored bytes that what was read so far took; counted as in `Inventory.stored`."""
+
+
+@runtime_checkable
+class StoredWriter(Writer, Protocol):
+    """A send stream being stored as a stream."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that it takes as it is stored; final when the `receive` block has ended."""
+
+    @property
+    def resumed_bytes(self) -> int:
+        """Those of them that an interrupted upload had sent already."""
 
 
 class Source(Protocol):
@@ -71,6 +93,19 @@ class Source(Protocol):
     def estimate(self, diff: Diff) -> Size:
         """Return a guess at what `measure` would return, at no cost: never marked EXACT."""
 
+    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
+        """Return those that are stored but can't be read now, as they are archived, and why.
+
+        The reasons name the objects, and say what to do.
+        """
+
+    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
+        """Ask for archived streams to be made readable for so many days. It takes hours.
+
+        Raises:
+            TransferError: The service would not.
+        """
+
     def send(self, diff: Diff, options: StreamOptions) -> AbstractContextManager[Reader]:
         """Make the stream of `diff`.
 
@@ -89,7 +124,11 @@ class Source(Protocol):
 
 
 class Sink(Source, Protocol):
-    """An end that snapshots can be put into. All but `delete` and `clean` only add (mode a)."""
+    """An end that snapshots can be put into.
+
+    The verbs that remove something (`delete`, `hide`, `discard`, `clean`) are of mode w, all
+    others only add (mode a).
+    """
 
     def accepts(self) -> StreamOptions:
         """Return the most capable kind of stream this end can receive."""
@@ -111,15 +150,35 @@ class Sink(Source, Protocol):
     def free_bytes(self) -> int | None:
         """Return how many bytes of plain data surely fit; None if that cannot be told (mode r)."""
 
+    def stored_fraction(self) -> float | None:
+        """Return the expected stored bytes for each byte of a plain stream, as far as known.
+
+        None for an end that holds subvolumes (mode r).
+        """
+
     def receive(
-        self, diff: Diff, path: str, options: StreamOptions
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
     ) -> AbstractContextManager[Writer]:
         """Store the stream of `diff` so that its snapshot is at the relative `path`.
 
         The head of the stream is checked against `diff` before anything is stored. The
         snapshot is there if and only if the block ends without an exception; afterwards
         `inventory` has it. After a failure nothing is under `path`; at most a partial
-        remains, which the next receive of the same diff replaces.
+        remains, which the next receive of the same diff resumes or replaces.
+
+        Args:
+            diff: What the stream makes from what.
+            path: Where the snapshot is to be.
+            options: How the stream is made.
+            expected: Size of the plain stream, as far as known.
+            link: The snapshot is only to build others on: it is kept out of the snapshots.
+                `release` removes it, at an end of subvolumes; `path` need not be free there.
 
         Raises:
             UsageError: `path` is not a path below the directory.
@@ -128,6 +187,24 @@ class Sink(Source, Protocol):
             BusyError: Another run is receiving the same snapshot there.
             CorruptStreamError: Not the stream of `diff`, damaged, or not whole.
             TransferError: It could not be stored.
+            RestartError: What an interrupted transfer left does not fit; it is gone now, and the
+                transfer can begin anew.
+        """
+
+    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> int | None:
+        """Store the stream of `diff` by copying it within the service that both ends are on.
+
+        The promises are those of `receive`.
+
+        Returns:
+            Bytes of the stored stream; None if that is not possible here and nothing was done.
+        """
+
+    def release(self, uuid: UUID) -> None:
+        """Remove a link that `receive` made at an end of subvolumes.
+
+        Raises:
+            MissingError: There is no such link.
         """
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
@@ -146,6 +223,24 @@ class Sink(Source, Protocol):
 
         Raises:
             MissingError: There is no such snapshot; nothing was deleted.
+            RefusedError: Another stored stream builds on it; nothing was deleted.
+        """
+
+    def hide(self, uuid: UUID, path: str) -> None:
+        """Keep the stored streams of a snapshot only as links of others' chains (mode w).
+
+        `adopt` is the way back.
+
+        Raises:
+            MissingError: There is no such snapshot, or this end does not hold streams.
+        """
+
+    def discard(self, diff: Diff, path: str) -> None:
+        """Remove one stored stream of the snapshot at the relative `path` (mode w).
+
+        Raises:
+            MissingError: There is no such stream, or this end does not hold streams.
+            RefusedError: A snapshot could not be restored without it; nothing was removed.
         """
 
     def clean(self, partial: Partial) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.btrfs.subvolumes import Subvolume
-    from buttersink.model import Diff, Partial, Snapshot
+    from buttersink.model import Diff, Partial, Size, Snapshot
+    from buttersink.store import Source
 
 _LOCK_SECONDS: Final = 3.0
 _LOCK_POLL_SECONDS: Final = 0.1
@@ -71,7 +72,15 @@ class BtrfsStore(BtrfsSource):
         return space.f_bavail * space.f_frsize
 
     @contextmanager
-    def receive(self, diff: Diff, path: str, options: StreamOptions) -> Iterator[Receiving]:
+    def receive(
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
+    ) -> Iterator[Receiving]:
         """See `store.Sink`; by `btrfs receive`, confined as `landing` describes."""
         _, name = beneath.split(path)
         with self._mapped(f"receiving {path}"), self._room_for(path) as directory_fd:
@@ -94,6 +103,17 @@ class BtrfsStore(BtrfsSource):
                     guard.finish()
                     process.finish()
                 self._placed[diff.to] = landing.commit(name)
+
+    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> None:
+        """See `store.Sink`; there are no stored streams to copy."""
+        del source, diff, path, link
+
+    def stored_fraction(self) -> None:
+        """See `store.Sink`; it holds subvolumes."""
+
+    def release(self, uuid: UUID) -> None:
+        """See `store.Sink`."""
+        raise MissingError(f"{uuid} is no link")
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; a snapshot of the snapshot, which is then given its identity."""
@@ -123,6 +143,16 @@ class BtrfsStore(BtrfsSource):
             raise MissingError(f"{path} is not the snapshot {uuid} (any more); it was not deleted")
         with self._mapped(f"deleting {path}"):
             self._destroy(copy, path)
+
+    def hide(self, uuid: UUID, path: str) -> None:
+        """See `store.Sink`; it holds no streams."""
+        del uuid
+        raise MissingError(f"{path} is no stored stream")
+
+    def discard(self, diff: Diff, path: str) -> None:
+        """See `store.Sink`; it holds no streams."""
+        del diff
+        raise MissingError(f"{path} is no stored stream")
 
     def clean(self, partial: Partial) -> None:
         """See `store.Sink`."""

@@ -28,7 +28,7 @@ from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
     from buttersink.btrfs.ioctl import SubvolumeInfo
@@ -145,6 +145,14 @@ class BtrfsSource:
         self._told_uuids(diff)  # what can't be sent can't be estimated
         known = self._catalogue.inventory.by_uuid()
         return estimate_size(known[diff.to], known[diff.parent] if diff.parent else None)
+
+    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
+        """See `store.Source`; nothing on a file system is archived."""
+        del diffs
+        return {}
+
+    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
+        """See `store.Source`; nothing on a file system is archived."""
 
     @contextmanager
     def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:

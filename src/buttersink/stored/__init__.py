@@ -1,0 +1,1 @@
+"""The layout of stored send streams, pure: keys, receipts, journals, seekable compression."""
