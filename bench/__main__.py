@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from bench import checking, measuring, planning, syncing, transfers
+from bench import checking, measuring, planning, storing, syncing, transfers
 from bench.comparing import DEFAULT, QUICK
 from bench.ground import Ground
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BENCHMARKS: Mapping[str, Callable[[Ground, Extent], Iterator[Figure]]] = {
     "startup": syncing.startup,
     "planning": planning.planning,
+    "storing": storing.storing,
     "noop": syncing.noop,
     "measuring": measuring.measuring,
     "full": transfers.full,

@@ -36,21 +36,17 @@ def candidate_diffs(
     orders: the lineage by `generation`, the lineage by `origin_generation`, the snapshots of one
     subvolume (`parent_uuid`). Or it is its nearest usable ancestor, or nearest descendant.
 
-    An end that stores streams offers just the diffs it has.
-
     Args:
         wanted: Snapshots to bring; those already at the destination get no diffs.
-        source: The facts of the end that makes the diffs.
-        at_destination: Identities that the destination's file system has.
+        source: The facts of the end that makes the diffs, any that it is asked for.
+        at_destination: Identities that the destination has.
 
     Returns:
-        Unique diffs in an order that does not depend on the order of the arguments:
-        for a file system by the time of the snapshot, its full stream first.
+        Unique diffs in an order that does not depend on the order of the arguments: by the time
+        of the snapshot, its full stream first.
     """
     there = frozenset(at_destination)
     goals = {snapshot.uuid for snapshot in wanted} - there
-    if not source.makes_any_diff:
-        return _stored(source, goals=goals, usable=goals | there)
     usable = goals | there
     snapshots = sorted((s for s in source.snapshots if s.uuid in usable), key=chronology)
     kin = _Kin(snapshots, [s.uuid in there for s in snapshots])
@@ -58,15 +54,6 @@ def candidate_diffs(
         kin.add_neighbours(order)
     kin.add_ancestors(source)
     return tuple(kin.diffs())
-
-
-def _stored(source: Inventory, *, goals: set[UUID], usable: Collection[UUID]) -> tuple[Diff, ...]:
-    found = {
-        diff
-        for diff, _ in source.stored
-        if diff.to in goals and (diff.parent is None or diff.parent in usable)
-    }
-    return tuple(sorted(found, key=lambda d: (d.to.int, -1 if d.parent is None else d.parent.int)))
 
 
 def _orders(snapshots: Sequence[Snapshot]) -> Iterator[list[int]]:

@@ -10,17 +10,9 @@ import os
 import signal
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import (
-    ButterSinkError,
-    ExitCode,
-    NotBtrfsError,
-    RefusedError,
-    UsageError,
-)
-from buttersink.location import Location, Scheme
+from buttersink.errors import ButterSinkError, ExitCode, UsageError
 from buttersink.options import Options, parse_options
 from buttersink.priority import yield_disks
 from buttersink.program import accept_any_text, discard_output
@@ -32,8 +24,6 @@ if TYPE_CHECKING:
 
     from buttersink.events import Event
     from buttersink.report import Reporter
-    from buttersink.stores.btrfs import BtrfsStore
-    from buttersink.stores.btrfs_source import BtrfsSource
 
 _log: Final = logging.getLogger("buttersink")
 _LOG_FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
@@ -70,7 +60,7 @@ def _load() -> None:
 
     Out of the middle of an import an interrupt may come as any other error.
     """
-    from buttersink import report, sync  # noqa: F401, PLC0415 - --version must not wait for it
+    from buttersink import listing, report, sync  # noqa: F401, PLC0415 - see above
     from buttersink.stores import btrfs  # noqa: F401, PLC0415 - likewise
 
 
@@ -90,9 +80,13 @@ def _reported_run(options: Options, reporter: Reporter) -> int:
 
 
 def _run(options: Options, reporter: Reporter) -> int:
-    from buttersink import sync  # noqa: PLC0415 - --version must not wait for it
+    # --version must not wait for these
+    from buttersink.ends import check_pair, opened, opened_destination  # noqa: PLC0415
+    from buttersink.listing import list_snapshots  # noqa: PLC0415
+    from buttersink.settings import Settings  # noqa: PLC0415
+    from buttersink.sync import clean_partials, sync  # noqa: PLC0415
 
-    settings = sync.Settings(
+    settings = Settings(
         one=(options.source or options.destination).snapshot,
         excludes=options.excludes,
         dry_run=options.dry_run,
@@ -100,7 +94,9 @@ def _run(options: Options, reporter: Reporter) -> int:
         estimate=options.estimate,
         force=options.force,
         bytes_per_second=options.bytes_per_second,
+        storing=options.storing,
     )
+    state = _state_directory()
 
     def emit(event: Event) -> None:
         _log.debug("%s", event)
@@ -108,92 +104,26 @@ def _run(options: Options, reporter: Reporter) -> int:
 
     with ExitStack() as stack:
         if options.source is None:
-            store = stack.enter_context(_opened(options.destination))
-            sync.list_snapshots(store, settings, emit)
+            store = stack.enter_context(opened(options.destination, options.storing, state=state))
+            list_snapshots(store, settings, emit)
             if not options.delete:
                 return ExitCode.DONE
-            finished = sync.clean_partials(store, settings, emit)
+            finished = clean_partials(store, settings, emit)
         else:
-            source = stack.enter_context(_opened(options.source))
-            destination = stack.enter_context(_destination(options))
-            _check_pair(source, destination, options)
-            finished = sync.sync(source, destination, settings, emit)
+            source = stack.enter_context(opened(options.source, options.storing, state=state))
+            destination = stack.enter_context(opened_destination(options, state=state))
+            check_pair(source, destination, options)
+            finished = sync(source, destination, settings, emit)
     complete = finished.failed == finished.undeleted == 0
     return ExitCode.DONE if complete else ExitCode.INCOMPLETE
 
 
-@contextmanager
-def _opened(location: Location, *, missing: str = "") -> Iterator[BtrfsStore]:
-    """Open an end.
-
-    Raises:
-        ButterSinkError: It can't be opened, or its kind is not built yet.
-    """
-    if location.scheme is not Scheme.BTRFS:
-        raise ButterSinkError(
-            f"{location.text}: {location.scheme.value}:// ends are not built yet",
-            "local btrfs directories are",
-        )
-    from buttersink.stores.btrfs import BtrfsStore  # noqa: PLC0415 - --version must not wait
-
-    try:
-        store = BtrfsStore(location.directory, name=location.text, missing=missing)
-    except NotBtrfsError as error:
-        if location.snapshot is None:
-            raise
-        raise NotBtrfsError(
-            f"{location.text} means the snapshot {location.snapshot} in {location.directory}, "
-            f"which is not on a btrfs file system",
-            f"the slash at the end matters: to mean the directory, write {location.text}/",
-        ) from error
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def _destination(options: Options) -> Iterator[BtrfsStore]:
-    """Open the destination, which `--create` allows to be missing."""
-    location = options.destination
-    directory = location.directory
-    if location.scheme is not Scheme.BTRFS or os.path.isdir(directory):
-        with _opened(location) as store:
-            yield store
-        return
-    if not options.create:
-        raise UsageError(f"{directory} does not exist", "add --create to have it made")
-    existing, missing = directory.rstrip("/"), []
-    while not os.path.lexists(existing):
-        existing, _, name = existing.rpartition("/")
-        existing = existing or ("/" if directory.startswith("/") else ".")
-        missing.append(name)
-    with _opened(
-        replace(location, directory=existing + "/"), missing="/".join(reversed(missing))
-    ) as store:
-        if options.dry_run:
-            yield store
-            return
-    try:
-        os.makedirs(directory)
-    except OSError as error:
-        raise UsageError(f"{directory} can't be made: {error.strerror}") from error
-    with _opened(location) as store:
-        yield store
-
-
-def _check_pair(source: BtrfsSource, destination: BtrfsStore, options: Options) -> None:
-    if source.file_system != destination.file_system:
-        return
-    if source.directory == destination.directory:
-        raise UsageError("source and destination are the same directory")
-    inside = not destination.directory or source.directory.startswith(destination.directory + "/")
-    if options.delete and inside and not options.force:
-        raise RefusedError(
-            f"{options.destination.text} contains the source: --delete would delete all other "
-            f"snapshots there",
-            "name another destination, or add --force",
-        )
+def _state_directory() -> str:
+    """Return where to remember what the next run needs to know, such as open uploads."""
+    if os.geteuid() == 0:
+        return "/var/lib/buttersink"
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(home, "buttersink")
 
 
 def _reporter(options: Options) -> Reporter:

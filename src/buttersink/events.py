@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from buttersink.errors import ButterSinkError
     from buttersink.model import (
         Adopt,
+        Chain,
         Clean,
         Delete,
+        Discard,
+        Hide,
         Inventory,
         Plan,
+        Release,
         Size,
         Skip,
         Snapshot,
@@ -42,13 +46,19 @@ class ListEntry:
     """One snapshot in a listing.
 
     Attributes:
-        increment: Size of the diff from `predecessor`, or of the full stream without one.
-        predecessor: The nearest earlier snapshot of the same lineage.
+        increment: Size of the diff from `predecessor`, or of the full stream without one. At an
+            end that holds streams: of the stored stream by which it is restored, as it is stored.
+        predecessor: The nearest earlier snapshot of the same lineage. At an end that holds
+            streams: the parent of that stream.
+        chain: What restoring it takes, at an end that holds streams; None if it can't be.
+        hidden: It is no snapshot of this end, but only a link of others' chains.
     """
 
     snapshot: Snapshot
     predecessor: Snapshot | None
     increment: Size
+    chain: Chain | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +105,16 @@ class TransferDone:
         plain_bytes: The stream's size, counted as sizes are measured.
         sent_bytes: The bytes that really passed; fewer where extents travel compressed.
         seconds: Wall time.
+        stored_bytes: What it takes as it is stored, at an end that holds streams.
+        resumed_bytes: Those of them that an interrupted transfer had sent already.
     """
 
     transfer: Transfer
     plain_bytes: int
     sent_bytes: int
     seconds: float
+    stored_bytes: int | None = None
+    resumed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +128,7 @@ class Adopted:
 class Failed:
     """A step could not be done; the run goes on with what does not depend on it."""
 
-    step: Transfer | Adopt | Delete | Clean
+    step: Transfer | Adopt | Release | Delete | Hide | Discard | Clean
     error: ButterSinkError
 
 
@@ -133,10 +147,39 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """A snapshot of the destination stays only as a link of others' chains."""
+
+    hide: Hide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded:
+    """A stored stream of the destination was removed."""
+
+    discard: Discard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """A link, which was only needed to build others on, was removed."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
     """A leftover of an interrupted transfer was removed."""
 
     clean: Clean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThawRequested:
+    """The service was asked to make `count` archived streams readable for `days` days."""
+
+    count: int
+    days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +189,10 @@ class Finished:
     Attributes:
         transferred: Number of snapshots sent, `adopted` those put in place, `present` those
             that were there already, `failed` those asked for that are not there now,
-            `deleted` those deleted, `undeleted` deletions that were planned but not done.
+            `deleted` those deleted, `hidden` those that stay as links of others' chains
+            instead, `undeleted` removals that were planned but not done.
         sent_bytes: Bytes that passed.
+        resumed_bytes: Bytes that interrupted transfers had sent already.
         seconds: Wall time of all transfers.
     """
 
@@ -156,8 +201,10 @@ class Finished:
     present: int = 0
     failed: int = 0
     deleted: int = 0
+    hidden: int = 0
     undeleted: int = 0
     sent_bytes: int = 0
+    resumed_bytes: int = 0
     seconds: float = 0.0
 
 
@@ -173,7 +220,11 @@ Event = (
     | Failed
     | Skipped
     | Deleted
+    | Hidden
+    | Discarded
+    | Released
     | Cleaned
+    | ThawRequested
     | Finished
 )
 

@@ -8,15 +8,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
-from buttersink.errors import ButterSinkError, NoSpaceError, UnfaithfulStreamError
-from buttersink.model import Adopt, Diff, Keep, Reason, Skip, Transfer
+from buttersink.errors import (
+    ButterSinkError,
+    NoSpaceError,
+    RestartError,
+    UnfaithfulStreamError,
+)
+from buttersink.model import Adopt, Delete, Diff, Discard, Hide, Keep, Reason, Skip, Transfer
+from buttersink.store import StoredReader, StoredWriter
 from buttersink.transfer import RateLimit, pump
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Emit
-    from buttersink.model import Clean, Delete, Plan, StreamOptions
+    from buttersink.model import Clean, Plan, Release, Removal, StreamOptions
     from buttersink.store import Sink, Source
 
 _log: Final = logging.getLogger(__name__)
@@ -33,8 +39,10 @@ class _Outcome:
     adopted: int = 0
     present: int = 0
     deleted: int = 0
+    hidden: int = 0
     undeleted: int = 0
     sent_bytes: int = 0
+    resumed_bytes: int = 0
     seconds: float = 0.0
     failed: int = 0
     """Snapshots that were asked for and are not in place."""
@@ -50,8 +58,10 @@ class _Outcome:
             present=self.present,
             failed=self.failed,
             deleted=self.deleted,
+            hidden=self.hidden,
             undeleted=self.undeleted,
             sent_bytes=self.sent_bytes,
+            resumed_bytes=self.resumed_bytes,
             seconds=self.seconds,
         )
 
@@ -66,29 +76,21 @@ def carry_out(
 ) -> events.Finished:
     """Carry out a plan. A step that fails is reported; what doesn't depend on it still happens.
 
-    Deletions come last, and not at all if anything failed that the plan counted on.
+    Deletions come last, and not at all if anything failed that the plan counted on. Links are
+    released whatever happened.
     """
     run = _Run(source, destination, plan.options, emit, bytes_per_second)
     for clean in plan.cleans:
         run.clean(clean)
-    number, count = 0, len(plan.transfers)
-    for step in plan.steps:
-        match step:
-            case Keep():
-                run.outcome.present += 1
-            case Adopt():
-                run.adopt(step)
-            case Transfer():
-                number += 1
-                run.transfer(step, number, count)
-            case Skip():
-                run.skip(step)
+    run.bring(plan)
+    for release in plan.releases:
+        run.release(release)
     if run.outcome.broken and plan.deletes:
         emit(events.Warned(message="nothing was deleted, because of the errors above"))
         run.outcome.undeleted += len(plan.deletes)
     else:
-        for delete in plan.deletes:
-            run.delete(delete)
+        for removal in plan.deletes:
+            run.remove(removal)
     if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
         destination.flush()
     finished = run.outcome.finished()
@@ -113,6 +115,8 @@ class _Run:
         self._emit = emit
         self._limit = RateLimit(bytes_per_second) if bytes_per_second else None
         self.outcome = _Outcome()
+        self._links: set[UUID] = set()
+        self._lost_links: set[UUID] = set()
 
     def clean(self, step: Clean) -> None:
         try:
@@ -123,6 +127,21 @@ class _Run:
             self._emit(events.Failed(step=step, error=error))
         else:
             self._emit(events.Cleaned(clean=step))
+
+    def bring(self, plan: Plan) -> None:
+        """Bring what was asked for."""
+        number, count = 0, len(plan.transfers)
+        for step in plan.steps:
+            match step:
+                case Keep():
+                    self.outcome.present += 1
+                case Adopt():
+                    self.adopt(step)
+                case Transfer():
+                    number += 1
+                    self.transfer(step, number, count)
+                case Skip():
+                    self.skip(step)
 
     def adopt(self, step: Adopt) -> None:
         try:
@@ -135,21 +154,15 @@ class _Run:
 
     def skip(self, step: Skip) -> None:
         self.outcome.failed += 1
-        self.outcome.missing.add(step.snapshot.uuid)
+        if step.snapshot.uuid not in self._links:  # it can have come as a link all the same
+            self.outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Skipped(skip=step))
 
-    def delete(self, step: Delete) -> None:
-        try:
-            self._destination.delete(step.uuid, step.path)
-        except ButterSinkError as error:
-            self.outcome.undeleted += 1
-            self._emit(events.Failed(step=step, error=error))
-        else:
-            self.outcome.deleted += 1
-            self._emit(events.Deleted(delete=step))
-
-    def transfer(self, step: Transfer, number: int, count: int) -> None:
-        if step.diff.parent in self.outcome.missing:
+    def _pass_over(self, step: Transfer) -> None:
+        """Leave out what builds on something that did not arrive."""
+        if step.link:
+            self._lose_link(step)
+        elif step.reason is not Reason.REPLACEMENT:
             self.skip(
                 Skip(
                     snapshot=step.snapshot,
@@ -158,6 +171,39 @@ class _Run:
                     detail=step.parent_path or "",
                 )
             )
+
+    def release(self, step: Release) -> None:
+        if step.uuid in self._lost_links:
+            return
+        try:
+            self._destination.release(step.uuid)
+        except ButterSinkError as error:
+            self.outcome.undeleted += 1
+            self._emit(events.Failed(step=step, error=error))
+        else:
+            self._emit(events.Released(release=step))
+
+    def remove(self, step: Removal) -> None:
+        try:
+            match step:
+                case Delete(uuid=uuid, path=path):
+                    self._destination.delete(uuid, path)
+                    self.outcome.deleted += 1
+                    self._emit(events.Deleted(delete=step))
+                case Hide(uuid=uuid, path=path):
+                    self._destination.hide(uuid, path)
+                    self.outcome.hidden += 1
+                    self._emit(events.Hidden(hide=step))
+                case Discard(diff=diff, path=path):
+                    self._destination.discard(diff, path)
+                    self._emit(events.Discarded(discard=step))
+        except ButterSinkError as error:
+            self.outcome.undeleted += 1
+            self._emit(events.Failed(step=step, error=error))
+
+    def transfer(self, step: Transfer, number: int, count: int) -> None:
+        if step.diff.parent in self.outcome.missing:
+            self._pass_over(step)
             return
         self._emit(events.TransferStarted(transfer=step, number=number, count=count))
         try:
@@ -166,8 +212,11 @@ class _Run:
         except ButterSinkError as error:
             self._fail(step, error)
             return
+        if step.link:
+            self._links.add(step.diff.to)
         self.outcome.transferred += 1
         self.outcome.sent_bytes += done.sent_bytes
+        self.outcome.resumed_bytes += done.resumed_bytes
         self.outcome.seconds += done.seconds
         self._emit(done)
 
@@ -179,35 +228,68 @@ class _Run:
         ways += [(Diff(step.diff.to), uncompressed)] if step.diff.parent else []
         for diff, options in ways:
             try:
-                done = self._move(step, diff, options)
+                return self._move(step, diff, options)
             except UnfaithfulStreamError as error:
                 if (diff, options) == ways[-1]:
                     raise
                 self._emit(events.Warned(message=f"{error}; it is sent again in another way"))
-            else:
-                if diff == step.diff:
-                    self._compare(done)
-                return done
         raise AssertionError(ways)  # the last way returns or raises
 
     def _move(self, step: Transfer, diff: Diff, options: StreamOptions) -> events.TransferDone:
-        def progress(plain_bytes: int) -> None:
-            self._emit(events.TransferProgress(transfer=step, plain_bytes=plain_bytes))
+        start = time.monotonic()
+        copied = self._destination.copy(self._source, diff, step.path, link=step.link)
+        if copied is not None:
+            return events.TransferDone(
+                transfer=step,
+                plain_bytes=copied,
+                sent_bytes=0,
+                seconds=time.monotonic() - start,
+                stored_bytes=copied,
+            )
+        try:
+            return self._send(step, diff, options)
+        except RestartError as error:
+            self._emit(events.Warned(message=f"{error.message}; it begins anew"))
+            return self._send(step, diff, options)
 
+    def _send(self, step: Transfer, diff: Diff, options: StreamOptions) -> events.TransferDone:
         start = time.monotonic()
         # The sender is closed, and its failure raised, inside the receiver's block: a failed
         # send can't be committed.
         with (
-            self._destination.receive(diff, step.path, options) as writer,
+            self._destination.receive(
+                diff,
+                step.path,
+                options,
+                expected=step.size if diff == step.diff else None,
+                link=step.link,
+                snapshot=step.snapshot,
+            ) as writer,
             self._source.send(diff, options) as reader,
         ):
+            stored = reader if isinstance(reader, StoredReader) else None
+
+            def progress(plain_bytes: int) -> None:
+                done = stored.stored_bytes if stored else plain_bytes
+                self._emit(events.TransferProgress(transfer=step, plain_bytes=done))
+
             sent = pump(reader, writer, limit=self._limit, progress=progress)
-        return events.TransferDone(
+        done = events.TransferDone(
             transfer=step,
             plain_bytes=writer.plain_bytes,
-            sent_bytes=sent,
+            sent_bytes=stored.stored_bytes if stored else sent,
             seconds=time.monotonic() - start,
         )
+        if isinstance(writer, StoredWriter):
+            return replace(
+                done,
+                sent_bytes=writer.stored_bytes - writer.resumed_bytes,
+                stored_bytes=writer.stored_bytes,
+                resumed_bytes=writer.resumed_bytes,
+            )
+        if stored is None and diff == step.diff:
+            self._compare(done)
+        return done
 
     def _check_space(self, step: Transfer) -> None:
         free = self._destination.free_bytes()
@@ -237,7 +319,16 @@ class _Run:
     def _fail(self, step: Transfer | Adopt, error: ButterSinkError) -> None:
         _log.debug("%s failed", step, exc_info=error)
         self.outcome.broken = True
-        self.outcome.failed += 1
-        if isinstance(step, Transfer):
+        if isinstance(step, Adopt):
+            self.outcome.failed += 1
+        elif step.link:
+            self._lose_link(step)
+        elif step.reason is not Reason.REPLACEMENT:  # that is there as before
+            self.outcome.failed += 1
             self.outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Failed(step=step, error=error))
+
+    def _lose_link(self, step: Transfer) -> None:
+        """Take note of a link that did not come; nobody asked for it."""
+        self.outcome.missing.add(step.snapshot.uuid)
+        self._lost_links.add(step.snapshot.uuid)

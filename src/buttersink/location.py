@@ -20,6 +20,7 @@ class Scheme(Enum):
     BTRFS = "btrfs"
     SSH = "ssh"
     S3 = "s3"
+    DIR = "dir"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _MAX_PORT: Final = 65535
 _FORMS: Final = (
     "ends are [btrfs://]/path/to/directory/[snapshot], s3://bucket/prefix/[snapshot], "
-    "ssh://[user@]host[:port]/path/to/directory/[snapshot]"
+    "dir:///path/to/directory/[snapshot], ssh://[user@]host[:port]/path/to/directory/[snapshot]"
 )
 
 
@@ -77,6 +78,11 @@ def parse_location(text: str, *, is_destination: bool) -> Location:
         directory, snapshot = _split(path, text, is_destination=is_destination)
         return Location(scheme=Scheme.BTRFS, text=text, directory=directory, snapshot=snapshot)
     scheme, rest = match["scheme"].lower(), match["rest"]
+    if scheme == "dir":
+        if not rest:
+            raise UsageError(f"{text} names no directory", _FORMS)
+        directory, snapshot = _split(rest, text, is_destination=is_destination)
+        return Location(scheme=Scheme.DIR, text=text, directory=directory, snapshot=snapshot)
     host, slash, path = rest.partition("/")
     if scheme == "ssh":
         return _ssh(text, host, slash + path, is_destination=is_destination)

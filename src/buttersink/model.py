@@ -129,6 +129,7 @@ class Partial:
     Attributes:
         path: Relative path below the directory.
         uuid: Identity of the snapshot it was to become, None if that cannot be told.
+        diff: The stream that was being stored, at an end that holds streams.
         nbytes: How many bytes it takes, if that can be told.
         guarded: Why it is only removed with --force: it may not be what it seems to be, or
             somebody may be at work on it. Empty if it may go.
@@ -138,6 +139,7 @@ class Partial:
 
     path: str
     uuid: UUID | None = None
+    diff: Diff | None = None
     nbytes: int | None = None
     guarded: str = ""
     link: bool = False
@@ -310,13 +312,15 @@ class Transfer:
 class Skip:
     """`snapshot` was asked for, but cannot be put at `path`.
 
-    `detail` says why in words; for PARENT_FAILED it is the parent's path.
+    `detail` says why in words; for PARENT_FAILED it is the parent's path. `archived` are the
+    streams that must be thawed first.
     """
 
     snapshot: Snapshot
     path: str
     reason: Reason
     detail: str = ""
+    archived: tuple[Diff, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import UsageError
 from buttersink.location import Location, parse_location
 from buttersink.program import Parser
+from buttersink.storing import (
+    DEFAULT_FACTOR,
+    DEFAULT_JOBS,
+    DEFAULT_LEVEL,
+    DEFAULT_LINKS,
+    Storing,
+    parse_compression,
+    parse_sse,
+)
 from buttersink.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _EPILOG: Final = """\
 <src>, <dst>:  [btrfs://]/path/to/directory/[snapshot]
-               s3://bucket/prefix/[snapshot]
+               s3://bucket/prefix/[snapshot]       send streams in a bucket
+               dir:///path/to/directory/[snapshot] send streams in any directory
                ssh://[user@]host[:port]/path/to/directory/[snapshot]
 
 The slash at the end matters: with it, all snapshots in the directory are meant; without
@@ -27,6 +37,7 @@ exit status:  0 done    1 failed    2 wrong usage    130 interrupted
               3 finished, but something that was named could not be transferred or deleted
 """
 _RATE: Final = re.compile(r"(?i:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?)")
+_T = TypeVar("_T")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -37,8 +48,8 @@ class Options:
     Attributes:
         source: None for a listing of the destination.
         destination: The other end, or what is listed.
-        part_size_mib: For the parts of a multipart upload; None leaves the choice to the store.
         bytes_per_second: Limit of the rate; None for no limit.
+        storing: How streams are stored.
 
     The others are the options of the same names.
     """
@@ -50,12 +61,12 @@ class Options:
     estimate: bool
     quiet: int
     logfile: str | None
-    part_size_mib: int | None
     excludes: tuple[re.Pattern[str], ...]
     bytes_per_second: float | None
     json: bool
     create: bool
     force: bool
+    storing: Storing
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -88,12 +99,25 @@ def parse_options(argv: Sequence[str]) -> Options:
         estimate=found.estimate,
         quiet=found.quiet,
         logfile=found.logfile,
-        part_size_mib=found.part_size,
         excludes=tuple(found.exclude),
         bytes_per_second=found.bwlimit,
         json=found.json,
         create=found.create,
         force=found.force,
+        storing=Storing(
+            level=found.compress,
+            part_mib=found.part_size,
+            jobs=found.jobs,
+            trash=not found.no_trash,
+            whole_bucket=found.whole_bucket,
+            max_chain=found.max_chain,
+            max_restore=found.max_restore,
+            stream_version=found.proto,
+            endpoint_url=found.endpoint_url,
+            storage_class=found.storage_class,
+            sse=found.sse,
+            thaw_days=found.thaw,
+        ),
     )
 
 
@@ -102,7 +126,7 @@ def _parser() -> Parser:
         prog="buttersink",
         usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [--part-size PART_SIZE]\n"
         "                  [--exclude REGEX] [--bwlimit RATE] [--json] [--create] [--force]\n"
-        "                  [<src>] <dst>",
+        "                  [options for stored streams, see below] [<src>] <dst>",
         description="Make <dst> hold the btrfs snapshots of <src>, sending only differences.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -129,8 +153,9 @@ def _parser() -> Parser:
     add("-l", "--logfile", metavar="LOGFILE",
         help="log debugging information to a file (append)")  # fmt: skip
     add("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    add("--part-size", type=_part_size, metavar="PART_SIZE",
-        help="MiB, size of chunks in a multipart upload")  # fmt: skip
+    add("--part-size", type=_positive, metavar="PART_SIZE",
+        help="MiB, size of chunks in a multipart upload; raised by itself for large streams "
+        "(default: 16)")  # fmt: skip
     add("--exclude", type=_pattern, action="append", default=[], metavar="REGEX",
         help="leave alone snapshots whose path in <src> begins with a match: neither transferred "
         "nor deleted; repeatable")  # fmt: skip
@@ -141,7 +166,36 @@ def _parser() -> Parser:
     add("--create", action="store_true", help="make the directory <dst> if it is missing")
     add("--force", action="store_true",
         help="do what a safety rule refuses, such as deleting everything")  # fmt: skip
+    _add_storing(parser)
     return parser
+
+
+def _add_storing(parser: Parser) -> None:
+    add = parser.add_argument_group("stored streams (s3:// and dir://)").add_argument
+    add("--compress", type=_usable(parse_compression), default=DEFAULT_LEVEL, metavar="HOW",
+        help="none, zstd or zstd:LEVEL (default: zstd:3)")  # fmt: skip
+    add("--jobs", type=_positive, default=DEFAULT_JOBS, metavar="N",
+        help="parts sent, or ranges fetched, at a time (default: 4)")  # fmt: skip
+    add("--max-chain", type=_positive, default=DEFAULT_LINKS, metavar="LINKS",
+        help="streams needed to restore a snapshot, at most "
+        f"(default: {DEFAULT_LINKS})")  # fmt: skip
+    add("--max-restore", type=_factor, default=DEFAULT_FACTOR, metavar="FACTOR",
+        help="bytes needed to restore a snapshot, at most, in multiples of its full stream "
+        f"(default: {DEFAULT_FACTOR:g})")  # fmt: skip
+    add("--proto", type=int, choices=(1, 2), default=1,
+        help="stream version to store: 1, which any btrfs receive can read, or 2, in which "
+        "extents travel compressed as they are on disk (default: 1)")  # fmt: skip
+    add("--no-trash", action="store_true",
+        help="with --delete: delete streams for good instead of moving them to trash/")  # fmt: skip
+    add("--whole-bucket", action="store_true",
+        help="let streams outside the prefix serve, too; lists the whole bucket")  # fmt: skip
+    add("--endpoint-url", metavar="URL", help="of an S3 service other than Amazon's")
+    add("--storage-class", metavar="CLASS", help="of new objects, such as STANDARD_IA")
+    add("--sse", type=_usable(parse_sse), default="AES256", metavar="HOW",
+        help="encryption asked for: AES256, aws:kms, aws:kms:KEY or none "
+        "(default: AES256)")  # fmt: skip
+    add("--thaw", type=_positive, metavar="DAYS",
+        help="ask for archived objects that are needed, to be readable for so long")  # fmt: skip
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -159,7 +213,29 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _part_size(text: str) -> int:
+def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size in MiB")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0
+    if not 1 <= factor < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return factor
+
+
+def _usable(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Return `parse` as argparse wants it: its message is shown with the option's name."""
+
+    def parsed(text: str) -> _T:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed

@@ -1,7 +1,8 @@
 """Where wanted snapshots go in the destination directory, and which can't go anywhere.
 
-A snapshot keeps its relative path. Nothing that exists is ever replaced, and nothing can be put
-inside another snapshot, because that is read-only.
+A snapshot keeps its relative path. Nothing that exists is ever replaced. In a directory of
+subvolumes nothing can be put inside another snapshot, because that is read-only; where streams
+are stored, snapshots of the same path and inside each other do no harm.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ def place(
     snapshots: Iterable[Snapshot],
     *,
     taken: Collection[str],
-    standing: Collection[str],
-    doomed: Collection[str],
+    standing: Collection[str] = (),
+    doomed: Collection[str] = (),
+    shared: bool = False,
 ) -> tuple[dict[UUID, str], tuple[Skip, ...]]:
     """Find a path for each snapshot: the first of its own that is free.
 
@@ -32,6 +34,7 @@ def place(
         taken: Relative paths at which something exists there.
         standing: Those of them at which snapshots are.
         doomed: Those of `standing` that are deleted at the end of the run.
+        shared: Whether several snapshots can go to one path, and inside each other.
 
     Returns:
         The path by identity, and a `Skip` for each snapshot that has none.
@@ -50,7 +53,8 @@ def place(
         obstacle = _obstacle(path, taken=taken, standing=standing, doomed=doomed, claimed=claimed)
         if obstacle is None:
             places[snapshot.uuid] = path
-            claimed.add(path)
+            if not shared:
+                claimed.add(path)
         else:
             reason, detail = obstacle
             refusal = Skip(snapshot=snapshot, path=path, reason=reason, detail=detail)

@@ -69,6 +69,13 @@ class Source(Protocol):
     def name(self) -> str:
         """The end as the user would write it."""
 
+    def place(self) -> tuple[object, str]:
+        """Return where this end is: what equals for ends of one file system or service, and a path.
+
+        One end lies in another if the places are equal and its path begins with the other's.
+        Paths have no slash at either end; the top is empty.
+        """
+
     def inventory(self) -> Inventory:
         """Return the facts of this end.
 
@@ -164,6 +171,7 @@ class Sink(Source, Protocol):
         *,
         expected: Size | None = None,
         link: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> AbstractContextManager[Writer]:
         """Store the stream of `diff` so that its snapshot is at the relative `path`.
 
@@ -179,6 +187,7 @@ class Sink(Source, Protocol):
             expected: Size of the plain stream, as far as known.
             link: The snapshot is only to build others on: it is kept out of the snapshots.
                 `release` removes it, at an end of subvolumes; `path` need not be free there.
+            snapshot: What the sender knows of the snapshot, to be recorded where that is done.
 
         Raises:
             UsageError: `path` is not a path below the directory.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from buttersink.model import Chain
+
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT_ESCAPES: Final = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LONE_BYTES: Final = range(0xDC80, 0xDD00)
@@ -105,6 +107,11 @@ def duration_text(seconds: float) -> str:
         return f"{minute} min {second:02} s"
     days, hour = divmod(hours, 24)
     return f"{days} d {hour:02} h" if days else f"{hour} h {minute:02} min"
+
+
+def chain_text(chain: Chain) -> str:
+    """Return what restoring a snapshot takes: "7 links, 1.200 GiB"."""
+    return f"{count_text(chain.links, 'link')}, {bytes_text(chain.nbytes)}"
 
 
 def time_text(moment: datetime) -> str:

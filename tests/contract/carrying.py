@@ -11,7 +11,7 @@ from buttersink.transfer import pump
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from buttersink.model import Diff
+    from buttersink.model import Diff, Size
     from buttersink.store import Reader, Sink, Source, Writer
 
 OPTIONS = StreamOptions(version=1)
@@ -71,9 +71,19 @@ def store_stream(sink: Sink, diff: Diff, path: str, stream: bytes, *, chunk: int
 
 
 def carry(
-    source: Source, sink: Sink, diff: Diff, path: str, options: StreamOptions = OPTIONS
+    source: Source,
+    sink: Sink,
+    diff: Diff,
+    path: str,
+    options: StreamOptions = OPTIONS,
+    *,
+    expected: Size | None = None,
+    link: bool = False,
 ) -> int:
     """Transfer a diff as a run does; return the plain bytes that the writer counted."""
-    with sink.receive(diff, path, options) as writer, source.send(diff, options) as reader:
+    with (
+        sink.receive(diff, path, options, expected=expected, link=link) as writer,
+        source.send(diff, options) as reader,
+    ):
         pump(reader, writer, progress=lambda _: None)
     return writer.plain_bytes

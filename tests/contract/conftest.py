@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from contract.worlds import End, World
 
 
-@pytest.fixture(params=["memory", pytest.param("btrfs", marks=pytest.mark.kernel)])
+_SUBVOLUME_WORLDS = ("memory", pytest.param("btrfs", marks=pytest.mark.kernel))
+_STREAM_WORLDS = ()
+"""Worlds whose destinations store streams."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test in all worlds, or in those of the kind that it is about."""
+    if "world" not in metafunc.fixturenames:
+        return
+    kinds = (*_SUBVOLUME_WORLDS, *_STREAM_WORLDS)
+    if "subvolume_world" in metafunc.fixturenames:
+        kinds = _SUBVOLUME_WORLDS
+    metafunc.parametrize("world", kinds, indirect=True)
+
+
+@pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Return a kind of stores to test."""
     if request.param == "memory":
@@ -25,6 +40,13 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         scratch: Path = request.getfixturevalue("scratch")
         with BtrfsWorld(scratch) as btrfs:
             yield btrfs
+
+
+@pytest.fixture
+def subvolume_world(world: World) -> World:
+    """Return a kind of stores that hold subvolumes; a test that asks for this sees no others."""
+    assert not world.holds_streams
+    return world
 
 
 @pytest.fixture

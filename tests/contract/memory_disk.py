@@ -57,6 +57,7 @@ class MemoryDisk:
         name: Distinguishes it from other disks: the identities of its snapshots depend on it.
         capacity: Bytes that fit on it; None if it can't tell, and takes everything.
         snapshots: By path.
+        links: Snapshots that are only there to build others on, by hidden path.
         partials: By path: what each was to become.
         files: Paths of other things, which are left alone.
     """
@@ -65,6 +66,7 @@ class MemoryDisk:
         self.name = name
         self.capacity = capacity
         self.snapshots: dict[str, Kept] = {}
+        self.links: dict[str, Kept] = {}
         self.partials: dict[str, UUID] = {}
         self.files: set[str] = set()
         self._locked: set[str] = set()
@@ -89,12 +91,21 @@ class MemoryDisk:
         return self._generation
 
     def copies(self, uuid: UUID) -> list[str]:
-        """Return where a snapshot is, sorted."""
-        return sorted(path for path, kept in self.snapshots.items() if kept.image.uuid == uuid)
+        """Return where a snapshot is, sorted, and after that where it is a link."""
+        return [
+            path
+            for held in (self.snapshots, self.links)
+            for path in sorted(held)
+            if held[path].image.uuid == uuid
+        ]
+
+    def identities(self) -> set[UUID]:
+        """Return the identities of all snapshots, links among them."""
+        return {kept.image.uuid for kept in self._kept()}
 
     def exists(self, path: str) -> bool:
         """Return whether anything is at `path`, or stands where it needs a directory."""
-        there = self.snapshots.keys() | self.partials.keys() | self.files
+        there = self.snapshots.keys() | self.links.keys() | self.partials.keys() | self.files
         if path in there or any(other.startswith(f"{path}/") for other in there):
             return True
         return any(directory in self.files for directory in directories(path))
@@ -103,7 +114,7 @@ class MemoryDisk:
         """Return how much more fits."""
         if self.capacity is None:
             return None
-        return self.capacity - sum(kept.nbytes for kept in self.snapshots.values())
+        return self.capacity - sum(kept.nbytes for kept in self._kept())
 
     @contextmanager
     def lock(self, directory: str) -> Iterator[None]:
@@ -115,6 +126,10 @@ class MemoryDisk:
             yield
         finally:
             self._locked.remove(directory)
+
+    def _kept(self) -> Iterator[Kept]:
+        yield from self.snapshots.values()
+        yield from self.links.values()
 
 
 def directories(path: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,11 @@ from contract.memory_disk import Kept, directories
 from contract.memory_streams import Image, apply_stream, make_stream, sent_generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from uuid import UUID
 
-    from buttersink.store import Reader, Writer
+    from buttersink.store import Reader, Source, Writer
     from contract.memory_disk import MemoryDisk
 
 
@@ -55,24 +55,34 @@ class MemoryStore:
         self._disk = disk
         self._directory = directory
         self._options = StreamOptions(version=version)
+        self._holds = False
 
     def close(self) -> None:
         """See `store.Source`; there is nothing to let go of."""
+
+    def place(self) -> tuple[MemoryDisk, str]:
+        """See `store.Source`."""
+        return self._disk, self._directory
 
     # Reading
 
     def inventory(self) -> Inventory:
         """See `store.Source`."""
         disk = self._disk
-        snapshots = map(self._snapshot, {kept.image.uuid for kept in disk.snapshots.values()})
+        links = (
+            Partial(path=below, uuid=kept.image.uuid, link=True)
+            for path, kept in disk.links.items()
+            if (below := self._below(path)) is not None
+        )
         partials = (
             Partial(path=below, uuid=uuid)
             for path, uuid in disk.partials.items()
             if (below := self._below(path)) is not None
         )
+        snapshots = map(self._snapshot, disk.identities())
         return Inventory(
             snapshots=tuple(sorted(snapshots, key=lambda s: (os.fsencode(s.path), s.uuid))),
-            partials=tuple(sorted(partials, key=lambda partial: os.fsencode(partial.path))),
+            partials=tuple(sorted((*links, *partials), key=lambda p: os.fsencode(p.path))),
         )
 
     def stream_options(self) -> StreamOptions:
@@ -95,6 +105,14 @@ class MemoryStore:
         apart = abs(to.image.generation - self._kept(diff.parent).image.generation)
         return Size(whole * apart // (apart + 100), Certainty.ESTIMATE)
 
+    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
+        """See `store.Source`; nothing is archived."""
+        del diffs
+        return {}
+
+    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
+        """See `store.Source`; nothing is archived."""
+
     @contextmanager
     def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
         """See `store.Source`."""
@@ -106,9 +124,15 @@ class MemoryStore:
         """See `store.Sink`."""
         return self._options
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """See `store.Sink`."""
-        return self._disk.lock(self._directory)
+        with self._disk.lock(self._directory):
+            self._holds = True
+            try:
+                yield
+            finally:
+                self._holds = False
 
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
         """See `store.Sink`."""
@@ -118,10 +142,26 @@ class MemoryStore:
         """See `store.Sink`."""
         return self._disk.free_bytes()
 
+    def stored_fraction(self) -> None:
+        """See `store.Sink`; it holds subvolumes."""
+
     @contextmanager
-    def receive(self, diff: Diff, path: str, options: StreamOptions) -> Iterator[Writer]:
+    def receive(
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
+        snapshot: Snapshot | None = None,
+    ) -> Iterator[Writer]:
         """See `store.Sink`; a stream that failed after its head leaves a partial."""
-        self._refuse_taken(path)
+        del expected, snapshot
+        final = self._full(path)
+        if link:
+            final = self._full(_link_name(diff.to))
+        self._refuse_taken(final)
         parent = self._kept(diff.parent) if diff.parent else None
         partial = self._full(f".partial-{diff.to}")
         self._disk.partials.pop(partial, None)
@@ -130,14 +170,14 @@ class MemoryStore:
             yield receiving
             stream = receiving.finish()
             content = apply_stream(stream, parent.image.content if parent else {})
-            self._refuse_taken(path)
+            self._refuse_taken(final)
         except BaseException:
             if receiving.begun:
                 self._disk.partials[partial] = diff.to
             raise
-        generation = self._disk.next_generation()
-        self._disk.snapshots[self._full(path)] = Kept(
-            image=Image(uuid=diff.to, generation=generation, content=content),
+        held = self._disk.links if link else self._disk.snapshots
+        held[final] = Kept(
+            image=Image(uuid=diff.to, generation=self._disk.next_generation(), content=content),
             origin_generation=sent_generation(stream),
             lineage=parent.lineage if parent else str(diff.to),
             parent_uuid=diff.parent,
@@ -146,11 +186,21 @@ class MemoryStore:
             nbytes=len(stream),
         )
 
+    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> int | None:
+        """See `store.Sink`; there are no stored streams to copy."""
+        del source, diff, path, link
+        return None
+
+    def release(self, uuid: UUID) -> None:
+        """See `store.Sink`."""
+        if self._disk.links.pop(self._full(_link_name(uuid)), None) is None:
+            raise MissingError(f"{self.name} has no link {uuid}")
+
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`."""
         original = self._kept(snapshot.uuid)
-        self._refuse_taken(path)
-        self._disk.snapshots[self._full(path)] = replace(
+        self._refuse_taken(final := self._full(path))
+        self._disk.snapshots[final] = replace(
             original,
             image=replace(original.image, generation=self._disk.next_generation()),
             received=True,
@@ -166,10 +216,24 @@ class MemoryStore:
             raise MissingError(f"{path} is not the snapshot {uuid}; nothing was deleted")
         del self._disk.snapshots[self._full(path)]
 
+    def hide(self, uuid: UUID, path: str) -> None:
+        """See `store.Sink`; it holds no streams."""
+        raise MissingError(f"{path} is no stored stream of {uuid}")
+
+    def discard(self, diff: Diff, path: str) -> None:
+        """See `store.Sink`; it holds no streams."""
+        raise MissingError(f"{path} is no stored stream of {diff.to}")
+
     def clean(self, partial: Partial) -> None:
-        """See `store.Sink`."""
-        if self._disk.partials.pop(self._full(partial.path), None) is None:
-            raise MissingError(f"{partial.path} is gone already")
+        """See `store.Sink`; whoever builds on a link holds the directory that it is in."""
+        full = self._full(partial.path)
+        gone = MissingError(f"{partial.path} is gone already")
+        if partial.link:
+            with self._alone_in(full.rpartition("/")[0]):
+                if self._disk.links.pop(full, None) is None:
+                    raise gone
+        elif self._disk.partials.pop(full, None) is None:
+            raise gone
 
     def flush(self) -> None:
         """See `store.Sink`; no memory survives a power cut."""
@@ -190,20 +254,28 @@ class MemoryStore:
         start = f"{self._directory}/"
         return path.removeprefix(start) if path.startswith(start) else None
 
+    def _alone_in(self, directory: str) -> AbstractContextManager[None]:
+        if self._holds and directory == self._directory:
+            return nullcontext()
+        return self._disk.lock(directory)
+
+    def _shown(self, path: str) -> str | None:
+        return None if path in self._disk.links else self._below(path)
+
     def _kept(self, uuid: UUID) -> Kept:
         copies = self._disk.copies(uuid)
         if not copies:
             raise MissingError(f"{self.name} has no snapshot {uuid}")
-        return self._disk.snapshots[copies[0]]
+        return self._disk.snapshots.get(copies[0]) or self._disk.links[copies[0]]
 
     def _snapshot(self, uuid: UUID) -> Snapshot:
         copies = self._disk.copies(uuid)
         first = self._kept(uuid)
-        inside = [below for path in copies if (below := self._below(path)) is not None]
+        inside = [below for path in copies if (below := self._shown(path)) is not None]
         return Snapshot(
             uuid=uuid,
             paths=tuple(inside),
-            elsewhere=tuple(path for path in copies if self._below(path) is None),
+            elsewhere=tuple(path for path in copies if self._shown(path) is None),
             created=first.created,
             received=first.received,
             generation=first.image.generation,
@@ -219,12 +291,15 @@ class MemoryStore:
         name = self._disk.copies(diff.to)[0].rpartition("/")[2]
         return make_stream(os.fsencode(name), to.image, parent, version=options.version)
 
-    def _refuse_taken(self, path: str) -> None:
-        full = self._full(path)
+    def _refuse_taken(self, full: str) -> None:
         if self._disk.exists(full):
             raise PathTakenError(f"something else is at {full}", "move it away")
         if any(directory in self._disk.snapshots for directory in directories(full)):
             raise TransferError(f"{full} lies inside a snapshot, which is read-only")
+
+
+def _link_name(uuid: UUID) -> str:
+    return f".link-{uuid}"
 
 
 class _Receiving:

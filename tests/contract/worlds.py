@@ -47,6 +47,9 @@ class End(Protocol):
     def occupy(self, path: str) -> None:
         """Put something at `path` that is no snapshot, and can have nothing below it."""
 
+    def is_occupied(self, path: str) -> bool:
+        """Return whether what `occupy` put at `path` is there."""
+
     def remove(self, path: str) -> None:
         """Remove the snapshot at `path`."""
 
@@ -71,16 +74,28 @@ class Offer:
 
 
 class World(Protocol):
-    """One kind of stores."""
+    """One kind of stores.
+
+    Attributes:
+        holds_streams: Whether the destinations store streams; else they hold subvolumes.
+    """
+
+    holds_streams: bool
 
     def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
-        """Return an end with the related snapshots "1", "2", ... of about `nbytes` each."""
+        """Return an end with the related snapshots "1", "2", ... of about `nbytes` each.
+
+        It makes any diff between them.
+        """
 
     def destination(self) -> End:
         """Return an empty end, that streams from `source` can be received at."""
 
     def cramped_destination(self) -> End:
-        """Return an empty end in which there is room for less than `CRAMPED_BYTES`."""
+        """Return an empty end in which there is room for less than `CRAMPED_BYTES`.
+
+        Only where the destinations hold subvolumes.
+        """
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -108,6 +123,9 @@ class MemoryEnd:
     def occupy(self, path: str) -> None:
         self._disk.files.add(f"{self._directory}/{path}")
 
+    def is_occupied(self, path: str) -> bool:
+        return f"{self._directory}/{path}" in self._disk.files
+
     def remove(self, path: str) -> None:
         del self._disk.snapshots[f"{self._directory}/{path}"]
 
@@ -117,6 +135,8 @@ class MemoryEnd:
 
 class MemoryWorld:
     """Stores in memory."""
+
+    holds_streams = False
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +182,9 @@ class BtrfsEnd:
     def occupy(self, path: str) -> None:
         (self._path / path).symlink_to("nowhere")
 
+    def is_occupied(self, path: str) -> bool:
+        return (self._path / path).is_symlink()
+
     def remove(self, path: str) -> None:
         run("btrfs", "--quiet", "subvolume", "delete", self._path / path)
 
@@ -174,6 +197,8 @@ class BtrfsEnd:
 
 class BtrfsWorld:
     """Directories on btrfs file systems in files below `scratch`, mounted by loop devices."""
+
+    holds_streams = False
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink import sync
 from buttersink.btrfs.receive import ReceiveProcess
 from buttersink.errors import CorruptStreamError, TransferError
 from buttersink.events import Failed, Skipped
 from buttersink.model import Transfer
+from buttersink.settings import Settings
 from buttersink.stores.btrfs import BtrfsStore
+from buttersink.sync import sync
 from support.arrivals import Arrivals, moving_history
 from support.command import buttersink
 from support.history import simple_history
@@ -126,7 +127,7 @@ def broken_run(
     source = BreakingSource(BtrfsStore(os.fspath(arrivals.source)), after=after, error=error)
     destination = BtrfsStore(os.fspath(arrivals.destination))
     try:
-        finished = sync.sync(source, destination, sync.Settings(), told.append)
+        finished = sync(source, destination, Settings(), told.append)
     finally:
         destination.close()
         source.close()

@@ -11,9 +11,9 @@ import pytest
 
 from buttersink.errors import UnfaithfulStreamError
 from buttersink.model import Diff, StreamOptions
+from buttersink.settings import Settings
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stream.format import Attribute, decode_attributes
-from buttersink.sync import Settings
 from buttersink.sync import sync as sync_stores
 from support.command import buttersink, directory, sync
 from support.history import History

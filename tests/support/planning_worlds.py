@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from buttersink.candidates import candidate_diffs
-from buttersink.model import Certainty, Inventory, Plan, Size, Snapshot
-from buttersink.planner import Request, make_plan, measurements
+from buttersink.model import Certainty, Diff, Inventory, Plan, Size, Snapshot
+from buttersink.planner import make_plan, measurements
+from buttersink.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from random import Random
 
     from buttersink.measuring import Measurement
-    from buttersink.model import Diff
 
 MIB = 1 << 20
 SOME_DAY = datetime(2024, 2, 29, tzinfo=UTC)
@@ -57,6 +58,24 @@ def series(count: int, *, lineage: str | None = "home", start: int = 1) -> tuple
 
 def inventory(snapshots: Iterable[Snapshot]) -> Inventory:
     return Inventory(snapshots=tuple(snapshots))
+
+
+def diff(to: int, parent: int | None = None) -> Diff:
+    return Diff(uuid(to), None if parent is None else uuid(parent))
+
+
+Streams = Mapping[tuple[int, int | None], int]
+"""Stored streams, by the numbers of their snapshots: (to, parent); and their bytes."""
+
+
+def storing(streams: Streams, *, hidden: Collection[int] = ()) -> Inventory:
+    """Return the facts of an end that stores these streams, some of them as links only."""
+    numbers = sorted({to for to, _ in streams})
+    return Inventory(
+        snapshots=tuple(snapshot(n, paths=() if n in hidden else None) for n in numbers),
+        stored=tuple((diff(*ends), Size(nbytes)) for ends, nbytes in streams.items()),
+        makes_any_diff=False,
+    )
 
 
 def asking(

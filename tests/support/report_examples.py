@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,13 +13,17 @@ from buttersink.events import (
     Adopted,
     Cleaned,
     Deleted,
+    Discarded,
     Failed,
     Finished,
+    Hidden,
     Listed,
     ListEntry,
     Measuring,
     Planned,
+    Released,
     Skipped,
+    ThawRequested,
     TransferDone,
     TransferProgress,
     TransferStarted,
@@ -27,15 +32,19 @@ from buttersink.events import (
 from buttersink.model import (
     Adopt,
     Certainty,
+    Chain,
     Clean,
     Delete,
     Diff,
+    Discard,
+    Hide,
     Inventory,
     Keep,
     Partial,
     Plan,
     Problem,
     Reason,
+    Release,
     Size,
     Skip,
     Snapshot,
@@ -99,6 +108,11 @@ BLOCKED = Skip(snapshot=FIVE, path="daily/5", reason=Reason.PATH_TAKEN)
 ORPHANED = Skip(snapshot=THREE, path="daily/3", reason=Reason.PARENT_FAILED, detail="daily/2")
 DELETE = Delete(uuid=identity(9), path="daily/old")
 CLEAN = Clean(partial=Partial(path="daily/.part", uuid=identity(3)))
+HIDE = Hide(uuid=ONE.uuid, path="daily/1", nbytes=1 << 20)
+DISCARD = Discard(
+    diff=Diff(FOUR.uuid, THREE.uuid), path="daily/4", nbytes=2048, reason=Reason.REPLACED
+)
+RELEASE = Release(uuid=TWO.uuid, path="daily/2")
 
 PLANNED = Planned(
     source="/mnt/snaps/",
@@ -136,6 +150,67 @@ LISTED = Listed(
     ),
 )
 
+STORED_PLANNED = Planned(
+    source="/mnt/snaps/",
+    destination="s3://bucket/bak/",
+    plan=Plan(
+        cleans=(Clean(partial=Partial(path="daily/6", uuid=identity(6), nbytes=5 << 20)),),
+        steps=(
+            Keep(snapshot=THREE, path="daily/3", chain=Chain(2, 3 << 19)),
+            replace(FULL, reason=Reason.LINK, link=True, chain=Chain(1, 1 << 20)),
+            replace(INCREMENTAL, reason=Reason.WITHIN_LIMITS, chain=Chain(2, 1053696)),
+            replace(transfer(FIVE, TWO), reason=Reason.LINK, link=True),
+        ),
+        deletes=(
+            HIDE,
+            DISCARD,
+            Delete(uuid=identity(9), path="daily/old", nbytes=3 << 20),
+        ),
+    ),
+    dry_run=True,
+)
+
+RESTORE_PLANNED = Planned(
+    source="s3://bucket/bak/",
+    destination="/mnt/snaps/",
+    plan=Plan(
+        cleans=(Clean(partial=Partial(path="daily/.link", uuid=identity(7), link=True)),),
+        steps=(replace(FULL, size=Size(1 << 19), reason=Reason.LINK, link=True),),
+        releases=(RELEASE,),
+    ),
+    dry_run=True,
+)
+
+STORED_LISTED = Listed(
+    end="s3://bucket/bak/",
+    entries=(
+        ListEntry(
+            snapshot=replace(ONE, paths=(), elsewhere=("daily/1",)),
+            predecessor=None,
+            increment=Size(1 << 20),
+            chain=Chain(1, 1 << 20),
+            hidden=True,
+        ),
+        ListEntry(
+            snapshot=TWO, predecessor=ONE, increment=Size(5120), chain=Chain(2, (1 << 20) + 5120)
+        ),
+        ListEntry(snapshot=THREE, predecessor=None, increment=Size(0, Certainty.UNKNOWN)),
+    ),
+    inventory=Inventory(
+        makes_any_diff=False,
+        stored=(
+            (Diff(ONE.uuid), Size(1 << 20)),
+            (Diff(TWO.uuid, ONE.uuid), Size(5120)),
+            (Diff(TWO.uuid), Size(2 << 20)),
+            (Diff(THREE.uuid, identity(8)), Size(4096)),
+        ),
+        partials=(
+            Partial(path="daily/4", uuid=FOUR.uuid, nbytes=5 << 20, guarded="it is 2 hours old"),
+        ),
+        foreign=3,
+    ),
+)
+
 EVENTS: tuple[Event, ...] = (
     LISTED,
     Measuring(done=1, total=3),
@@ -149,6 +224,10 @@ EVENTS: tuple[Event, ...] = (
     Skipped(skip=ORPHANED),
     Adopted(adopt=ADOPT),
     Deleted(delete=DELETE),
+    Hidden(hide=HIDE),
+    Discarded(discard=DISCARD),
+    Released(release=RELEASE),
+    ThawRequested(count=2, days=7),
     Finished(
         transferred=1,
         adopted=1,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from buttersink.errors import TransferError, UnfaithfulStreamError
 from buttersink.model import Size, StreamOptions
-from buttersink.sync import Settings, sync
+from buttersink.settings import Settings
+from buttersink.sync import sync
 from contract.carrying import FailingReader, failing_at_exit
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
@@ -85,14 +86,37 @@ class ReadOnlyStore(MemoryStore):
     def lock(self) -> NoReturn:
         raise AssertionError("lock")
 
-    def receive(self, diff: Diff, path: str, options: StreamOptions) -> NoReturn:
+    def receive(
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
+        snapshot: Snapshot | None = None,
+    ) -> NoReturn:
+        del expected, link, snapshot
         raise AssertionError(f"receive {diff} at {path} as {options}")
+
+    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> NoReturn:
+        del link
+        raise AssertionError(f"copy {diff} from {source.name} to {path}")
+
+    def release(self, uuid: UUID) -> NoReturn:
+        raise AssertionError(f"release {uuid}")
 
     def adopt(self, snapshot: Snapshot, path: str) -> NoReturn:
         raise AssertionError(f"adopt {snapshot} at {path}")
 
     def delete(self, uuid: UUID, path: str) -> NoReturn:
         raise AssertionError(f"delete {uuid} at {path}")
+
+    def hide(self, uuid: UUID, path: str) -> NoReturn:
+        raise AssertionError(f"hide {uuid} at {path}")
+
+    def discard(self, diff: Diff, path: str) -> NoReturn:
+        raise AssertionError(f"discard {diff} at {path}")
 
     def clean(self, partial: Partial) -> NoReturn:
         raise AssertionError(f"clean {partial}")
@@ -110,11 +134,26 @@ class RecordingStore(MemoryStore):
         self.options: list[StreamOptions] = []
 
     @contextmanager
-    def receive(self, diff: Diff, path: str, options: StreamOptions) -> Iterator[Writer]:
-        self.changes.append(f"receive {path}")
+    def receive(
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
+        snapshot: Snapshot | None = None,
+    ) -> Iterator[Writer]:
+        self.changes.append(f"receive link {path}" if link else f"receive {path}")
         self.options.append(options)
-        with super().receive(diff, path, options) as writer:
+        with super().receive(
+            diff, path, options, expected=expected, link=link, snapshot=snapshot
+        ) as writer:
             yield writer
+
+    def release(self, uuid: UUID) -> None:
+        self.changes.append(f"release {uuid}")
+        super().release(uuid)
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         self.changes.append(f"adopt {path}")
@@ -144,9 +183,20 @@ class RefusingStore(MemoryStore):
             raise TransferError(f"no {path}")
 
     @contextmanager
-    def receive(self, diff: Diff, path: str, options: StreamOptions) -> Iterator[Writer]:
+    def receive(
+        self,
+        diff: Diff,
+        path: str,
+        options: StreamOptions,
+        *,
+        expected: Size | None = None,
+        link: bool = False,
+        snapshot: Snapshot | None = None,
+    ) -> Iterator[Writer]:
         self._refuse(path)
-        with super().receive(diff, path, options) as writer:
+        with super().receive(
+            diff, path, options, expected=expected, link=link, snapshot=snapshot
+        ) as writer:
             yield writer
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.candidates import candidate_diffs
-from buttersink.model import Diff, Inventory, Size
+from buttersink.model import Diff
 from support.planning_worlds import inventory, series, snapshot, uuid
 
 if TYPE_CHECKING:
@@ -135,22 +135,6 @@ def test_ancestors_in_a_circle_do_no_harm() -> None:
 def test_a_tie_in_time_is_broken_by_identity() -> None:
     snapshots = [snapshot(n, generation=1) for n in (1, 2, 3)]
     assert parents(3, snapshots=snapshots) == {None, 2}
-
-
-def stored(*diffs: tuple[int, int | None]) -> Inventory:
-    numbers = sorted({n for diff in diffs for n in diff if n is not None})
-    return Inventory(
-        snapshots=tuple(snapshot(n) for n in numbers),
-        stored=tuple((Diff(uuid(t), None if p is None else uuid(p)), Size(1)) for t, p in diffs),
-        makes_any_diff=False,
-    )
-
-
-def test_a_source_of_streams_offers_those_it_has_between_usable_ends() -> None:
-    source = stored((1, None), (2, 1), (3, 2), (4, 9), (5, 8), (6, 1))
-    wanted = [s for s in source.snapshots if s.uuid.int in {2, 3, 4, 5, 6}]
-    diffs = candidate_diffs(wanted, source, {uuid(9), uuid(6)})
-    assert diffs == (Diff(uuid(3), uuid(2)), Diff(uuid(4), uuid(9)))
 
 
 any_snapshot = st.builds(

@@ -2,88 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from buttersink.btrfs.subvolumes import Quota, Subvolume
-from buttersink.model import Partial
-from buttersink.stores.catalogue import make_catalogue, staged_name, work_name
+from buttersink.btrfs.subvolumes import Quota
+from buttersink.stores.catalogue import link_name, make_catalogue, work_name
+from support.made_subvolumes import (
+    EPOCH,
+    catalogue,
+    foreign,
+    own,
+    snapshots,
+    subvolume,
+    without_uuid,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-    from random import Random
+    from collections.abc import Collection
+    from uuid import UUID
 
-    from buttersink.model import Snapshot
-    from buttersink.stores.catalogue import Catalogue
-
-EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-def own(number: int) -> UUID:
-    """Return the uuid of the subvolume with this id."""
-    return UUID(int=number)
-
-
-def foreign(number: int) -> UUID:
-    """Return the uuid of a snapshot on another machine."""
-    return UUID(int=1 << 64 | number)
-
-
-def subvolume(
-    number: int,
-    path: str,
-    *,
-    readonly: bool = True,
-    received: UUID | None = None,
-    parent: int | None = None,
-) -> Subvolume:
-    """Return a subvolume whose facts are all told by its number."""
-    return Subvolume(
-        treeid=number,
-        path=path,
-        uuid=own(number),
-        parent_uuid=None if parent is None else own(parent),
-        received_uuid=received,
-        generation=1000 + number,
-        ctransid=2000 + number,
-        otransid=3000 + number,
-        stransid=4000 + number if received else 0,
-        rtransid=5000 + number if received else 0,
-        flags=int(readonly),
-        bytes_used=6000 + number,
-        ctime=EPOCH + timedelta(days=number),
-        otime=EPOCH + timedelta(hours=number),
-        stime=EPOCH,
-        rtime=EPOCH,
-    )
-
-
-def without_uuid(number: int, path: str) -> Subvolume:
-    """Return a snapshot as Linux before 3.6 made them."""
-    made = subvolume(number, path)
-    names = set(Subvolume.__dataclass_fields__) - {"uuid"}
-    return Subvolume(uuid=None, **{name: getattr(made, name) for name in names})
-
-
-def catalogue(
-    *subvolumes: Subvolume, directory: str = "", changed: Collection[int] = ()
-) -> Catalogue:
-    return make_catalogue(
-        (subvolume(5, "", readonly=False), *subvolumes),
-        directory=directory,
-        lineages={s.treeid: f"lineage {s.treeid}" for s in subvolumes},
-        changed=changed,
-        quotas={},
-    )
-
-
-def snapshots(*subvolumes: Subvolume, directory: str = "") -> tuple[Snapshot, ...]:
-    return catalogue(*subvolumes, directory=directory).inventory.snapshots
+    from buttersink.btrfs.subvolumes import Subvolume
 
 
 class TestIdentity:
@@ -194,58 +134,6 @@ class TestFacts:
             directory="snaps",
         )
         assert snapshot.generation == 3257
-
-
-class TestPartials:
-    @pytest.mark.parametrize("name", [work_name(foreign(1)), staged_name(foreign(1))])
-    @pytest.mark.parametrize("readonly", [False, True])
-    def test_are_never_snapshots_whatever_is_in_them(self, name: str, *, readonly: bool) -> None:
-        found = catalogue(
-            subvolume(256, f"snaps/{name}", readonly=readonly, received=foreign(1)),
-            subvolume(257, f"snaps/{name}/parent", received=foreign(2)),
-            subvolume(258, f"snaps/{name}/new", readonly=False),
-            subvolume(259, f"snaps/{name}/new/{work_name(foreign(3))}", readonly=False),
-            directory="snaps",
-        )
-        assert found.inventory.snapshots == ()
-        assert found.inventory.partials == (Partial(path=name, uuid=foreign(1)),)
-        assert found.inventory.writable == 0
-        assert found.copies == {}
-
-    def test_are_sorted_and_found_at_any_depth(self) -> None:
-        found = catalogue(
-            subvolume(256, f"snaps/b/{work_name(foreign(1))}", readonly=False),
-            subvolume(257, f"snaps/a/{work_name(foreign(2))}", readonly=False),
-            directory="snaps",
-        )
-        assert [partial.uuid for partial in found.inventory.partials] == [foreign(2), foreign(1)]
-
-    def test_outside_of_the_directory_are_left_alone(self) -> None:
-        found = catalogue(
-            subvolume(256, work_name(foreign(1)), readonly=False),
-            subvolume(257, f"{work_name(foreign(1))}/parent", received=foreign(2)),
-            subvolume(258, f"snaps2/{work_name(foreign(3))}", readonly=False),
-            directory="snaps",
-        )
-        assert found.inventory.partials == ()
-        assert found.inventory.snapshots == ()
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            f".buttersink-{foreign(1)}",
-            f".buttersink-{foreign(1)}.part2",
-            f"x.buttersink-{foreign(1)}.part",
-            f".buttersink-{str(foreign(0xABCDEF)).upper()}.part",
-            ".buttersink-.part",
-            f".buttersink-{foreign(1)}.part\n",
-            "snapshot.part",
-        ],
-    )
-    def test_have_no_name_but_ours(self, name: str) -> None:
-        found = catalogue(subvolume(256, name))
-        assert found.inventory.partials == ()
-        assert [snapshot.path for snapshot in found.inventory.snapshots] == [name]
 
 
 class TestDirectory:
@@ -359,6 +247,11 @@ class TestAncestor:
         )
         assert self.of(258, *chain) == own(256)
 
+    def test_may_be_a_link(self) -> None:
+        link = subvolume(256, link_name(foreign(1)), received=foreign(1))
+        assert self.of(257, link, subvolume(257, "b", parent=256)) == foreign(1)
+        assert self.of(257, link, subvolume(257, "b", parent=256), changed={256}) is None
+
     def test_is_another_snapshot_than_that_it_is_a_copy_of(self) -> None:
         chain = (
             subvolume(256, "a"),
@@ -377,84 +270,3 @@ class TestAncestor:
         for order in (loop, loop[::-1]):
             assert self.of(256, *order) == (own(257) if readonly else None)
             assert self.of(258, *order) is None
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[Subvolume], frozenset[int]]:
-    """Return subvolumes of any kind, and the ids of those that were changed."""
-    names = st.sampled_from(["a", "b", "a2", "\udcff", work_name(foreign(1))])
-    some_paths = draw(
-        st.lists(st.lists(names, min_size=1, max_size=3).map("/".join), max_size=8, unique=True)
-    )
-    identities = st.sampled_from([None, foreign(1), foreign(2), own(256), own(257)])
-    made = [
-        subvolume(
-            number,
-            path,
-            readonly=draw(st.booleans()),
-            received=draw(identities),
-            parent=draw(st.none() | st.integers(256, 264)),
-        )
-        for number, path in enumerate(some_paths, start=256)
-    ]
-    received = [s.treeid for s in made if s.received_uuid]
-    changed = draw(st.frozensets(st.sampled_from(received))) if received else frozenset()
-    return made, changed
-
-
-def described(found: Iterable[Subvolume], directory: str, changed: Collection[int]) -> Catalogue:
-    return make_catalogue(found, directory=directory, lineages={}, changed=changed, quotas={})
-
-
-DIRECTORIES = st.sampled_from(["", "a", "a/b", "nowhere"])
-
-
-class TestAnyWorld:
-    @given(worlds(), DIRECTORIES, st.randoms(use_true_random=False))
-    def test_looks_the_same_in_any_order(
-        self,
-        world: tuple[list[Subvolume], frozenset[int]],
-        directory: str,
-        random: Random,
-    ) -> None:
-        made, changed = world
-        mixed = random.sample(made, len(made))
-        assert described(mixed, directory, changed) == described(made, directory, changed)
-
-    @given(worlds(), DIRECTORIES)
-    def test_has_each_read_only_subvolume_in_one_snapshot_or_partial(
-        self, world: tuple[list[Subvolume], frozenset[int]], directory: str
-    ) -> None:
-        made, changed = world
-        found = described(made, directory, changed)
-        inventory = found.inventory
-        listed = [path for s in inventory.snapshots for path in s.elsewhere]
-        start = f"{directory}/" if directory else ""
-        listed += [start + path for s in inventory.snapshots for path in s.paths]
-        expected = [s.path for s in made if s.readonly and ".buttersink-" not in s.path]
-
-        assert sorted(listed) == sorted(expected)
-        assert len(inventory.by_uuid()) == len(inventory.snapshots)
-        assert {s.uuid for s in inventory.snapshots} == set(found.copies)
-        assert len(inventory.problems) == sum(
-            s.treeid in changed and s.path in expected for s in made
-        )
-
-    @given(worlds(), DIRECTORIES)
-    def test_has_the_same_snapshots_seen_from_any_directory(
-        self, world: tuple[list[Subvolume], frozenset[int]], directory: str
-    ) -> None:
-        made, changed = world
-        here, top = (described(made, d, changed).inventory for d in (directory, ""))
-        assert set(here.by_uuid()) == set(top.by_uuid())
-        assert len(here.inside()) <= len(top.inside()) == len(top.snapshots)
-
-    @given(worlds())
-    def test_has_ancestors_that_are_other_snapshots(
-        self, world: tuple[list[Subvolume], frozenset[int]]
-    ) -> None:
-        made, changed = world
-        known = described(made, "", changed).inventory.by_uuid()
-        for snapshot in known.values():
-            assert snapshot.ancestor != snapshot.uuid
-            assert snapshot.ancestor is None or snapshot.ancestor in known

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from buttersink.errors import ExitCode, UsageError
 from buttersink.location import parse_location
 from buttersink.options import Options, parse_options
+from buttersink.storing import Storing
 
 PLAIN = Options(
     source=parse_location("/src/", is_destination=False),
@@ -22,12 +23,12 @@ PLAIN = Options(
     estimate=False,
     quiet=0,
     logfile=None,
-    part_size_mib=None,
     excludes=(),
     bytes_per_second=None,
     json=False,
     create=False,
     force=False,
+    storing=Storing(),
 )
 
 
@@ -49,7 +50,7 @@ class TestOptions:
             (["-q", "--quiet"], replace(PLAIN, quiet=2)),
             (["-l", "log"], replace(PLAIN, logfile="log")),
             (["--logfile=log"], replace(PLAIN, logfile="log")),
-            (["--part-size", "100"], replace(PLAIN, part_size_mib=100)),
+            (["--part-size", "100"], replace(PLAIN, storing=Storing(part_mib=100))),
             (["--bwlimit", "10M"], replace(PLAIN, bytes_per_second=10 << 20)),
             (["--json"], replace(PLAIN, json=True)),
             (["--create"], replace(PLAIN, create=True)),

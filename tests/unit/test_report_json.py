@@ -82,6 +82,7 @@ def test_each_field_of_an_event_is_in_its_table() -> None:
     [
         ("Step", ("planned", "steps")),
         ("Snapshot", ("listed", "snapshots")),
+        ("Partial", ("listed", "partials")),
     ],
 )
 def test_each_field_of_a_part_is_in_its_table(section: str, path: tuple[str, str]) -> None:
@@ -168,6 +169,10 @@ def test_a_full_send_has_no_parent() -> None:
                 "transfer_done",
                 "adopted",
                 "deleted",
+                "hidden",
+                "discarded",
+                "released",
+                "thaw_requested",
                 "cleaned",
                 "finished",
             },

@@ -15,7 +15,7 @@ from buttersink.errors import (
     UsageError,
 )
 from buttersink.model import Certainty, Diff, Reason, StreamOptions
-from buttersink.sync import Settings
+from buttersink.settings import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
 from support.sync_ends import (

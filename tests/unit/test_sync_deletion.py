@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from buttersink import events
 from buttersink.errors import RefusedError, TransferError
-from buttersink.sync import Settings
+from buttersink.settings import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
 from support.sync_ends import (

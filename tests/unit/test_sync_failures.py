@@ -15,7 +15,7 @@ from buttersink.errors import (
     UnavailableError,
 )
 from buttersink.model import Reason, StreamOptions
-from buttersink.sync import Settings
+from buttersink.settings import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
 from support.sync_ends import (

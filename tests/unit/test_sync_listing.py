@@ -11,8 +11,10 @@ from buttersink.errors import (
     TransferError,
     UsageError,
 )
+from buttersink.listing import list_snapshots
 from buttersink.model import Diff, StreamOptions
-from buttersink.sync import Settings, clean_partials, list_snapshots
+from buttersink.settings import Settings
+from buttersink.sync import clean_partials
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
 from support.sync_ends import (

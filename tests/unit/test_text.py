@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.model import Certainty, Size
+from buttersink.model import Certainty, Chain, Size
 from buttersink.text import (
     bytes_text,
+    chain_text,
     duration_text,
     escape,
     rate_text,
@@ -128,6 +129,11 @@ def test_a_total_shows_what_is_known_beside_what_is_not() -> None:
 )
 def test_durations_have_two_units(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_chains_tell_their_links_and_bytes() -> None:
+    assert chain_text(Chain(7, 6 << 20)) == "7 links, 6.000 MiB"
+    assert chain_text(Chain(1, 1)) == "1 link, 1 byte"
 
 
 def test_rates_have_three_digits() -> None:

@@ -7,34 +7,66 @@ from __future__ import annotations
 
 from datetime import UTC
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.events import (
     Adopted,
     Cleaned,
     Deleted,
+    Discarded,
     Failed,
     Finished,
+    Hidden,
     Listed,
     Measuring,
     Planned,
+    Released,
     Skipped,
+    ThawRequested,
     TransferDone,
     TransferProgress,
     TransferStarted,
     Warned,
 )
-from buttersink.model import Adopt, Certainty, Clean, Delete, Keep, Skip, Transfer
-from buttersink.report.rows import entries_inside
+from buttersink.model import (
+    Adopt,
+    Certainty,
+    Clean,
+    Delete,
+    Discard,
+    Hide,
+    Keep,
+    Release,
+    Skip,
+    Transfer,
+)
+from buttersink.report.rows import entries_inside, stored_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from buttersink.errors import ButterSinkError
     from buttersink.events import ListEntry
-    from buttersink.model import Size, Step
+    from buttersink.model import Chain, Diff, Partial, Removal, Size, Step
 
     Fields = dict[str, Any]
+    AnyStep = Step | Release | Removal | Clean
+
+_ACTIONS: Final[Mapping[type[AnyStep], str]] = MappingProxyType(
+    {
+        Clean: "clean",
+        Keep: "keep",
+        Adopt: "adopt",
+        Transfer: "send",
+        Skip: "skip",
+        Release: "release",
+        Delete: "delete",
+        Hide: "hide",
+        Discard: "discard",
+    }
+)
 
 
 @singledispatch
@@ -61,13 +93,15 @@ def _measuring(event: Measuring) -> Fields:
 @event_fields.register(Listed)
 def _listed(event: Listed) -> Fields:
     inventory = event.inventory
+    stored = stored_bytes(inventory)
     return {
         "event": "listed",
         "end": event.end,
-        "snapshots": [_entry(entry) for entry in entries_inside(event)],
-        "partials": [{"uuid": _uuid(p.uuid), "path": p.path} for p in inventory.partials],
+        "snapshots": [_entry(entry, stored) for entry in entries_inside(event)],
+        "partials": [_partial(partial) for partial in inventory.partials],
         "problems": [{"path": p.path, "message": p.message} for p in inventory.problems],
         "writable": inventory.writable,
+        "foreign": inventory.foreign,
     }
 
 
@@ -79,7 +113,9 @@ def _planned(event: Planned) -> Fields:
         "source": event.source,
         "destination": event.destination,
         "dry_run": event.dry_run,
-        "steps": [_step(step) for step in (*plan.cleans, *plan.steps, *plan.deletes)],
+        "steps": [
+            _step(step) for step in (*plan.cleans, *plan.steps, *plan.releases, *plan.deletes)
+        ],
         "size": _size(plan.cost),
         "stream": {"version": plan.options.version, "compressed": plan.options.compressed},
     }
@@ -112,6 +148,8 @@ def _transfer_done(event: TransferDone) -> Fields:
         "plain_bytes": event.plain_bytes,
         "sent_bytes": event.sent_bytes,
         "seconds": round(event.seconds, 3),
+        "stored_bytes": event.stored_bytes,
+        "resumed_bytes": event.resumed_bytes,
     }
 
 
@@ -135,9 +173,29 @@ def _deleted(event: Deleted) -> Fields:
     return {"event": "deleted", "step": _step(event.delete)}
 
 
+@event_fields.register(Hidden)
+def _hidden(event: Hidden) -> Fields:
+    return {"event": "hidden", "step": _step(event.hide)}
+
+
+@event_fields.register(Discarded)
+def _discarded(event: Discarded) -> Fields:
+    return {"event": "discarded", "step": _step(event.discard)}
+
+
+@event_fields.register(Released)
+def _released(event: Released) -> Fields:
+    return {"event": "released", "step": _step(event.release)}
+
+
 @event_fields.register(Cleaned)
 def _cleaned(event: Cleaned) -> Fields:
     return {"event": "cleaned", "step": _step(event.clean)}
+
+
+@event_fields.register(ThawRequested)
+def _thaw_requested(event: ThawRequested) -> Fields:
+    return {"event": "thaw_requested", "count": event.count, "days": event.days}
 
 
 @event_fields.register(Finished)
@@ -152,6 +210,8 @@ def _finished(event: Finished) -> Fields:
         "undeleted": event.undeleted,
         "sent_bytes": event.sent_bytes,
         "seconds": round(event.seconds, 3),
+        "hidden": event.hidden,
+        "resumed_bytes": event.resumed_bytes,
     }
 
 
@@ -169,7 +229,25 @@ def _size(size: Size) -> Fields:
     return {"bytes": None if unknown else size.nbytes, "certainty": size.certainty.value}
 
 
-def _entry(entry: ListEntry) -> Fields:
+def _chain(chain: Chain | None) -> Fields | None:
+    return None if chain is None else {"links": chain.links, "bytes": chain.nbytes}
+
+
+def _parent(diff: Diff, path: str | None = None) -> Fields | None:
+    return None if diff.parent is None else {"uuid": str(diff.parent), "path": path}
+
+
+def _partial(partial: Partial) -> Fields:
+    return {
+        "uuid": _uuid(partial.uuid),
+        "path": partial.path,
+        "bytes": partial.nbytes,
+        "link": partial.link,
+        "guarded": partial.guarded or None,
+    }
+
+
+def _entry(entry: ListEntry, stored: Mapping[UUID, int]) -> Fields:
     snapshot, predecessor = entry.snapshot, entry.predecessor
     return {
         "uuid": str(snapshot.uuid),
@@ -181,26 +259,43 @@ def _entry(entry: ListEntry) -> Fields:
         "predecessor": predecessor and {"uuid": str(predecessor.uuid), "path": predecessor.path},
         "total_bytes": snapshot.total,
         "exclusive_bytes": snapshot.exclusive,
+        "stored_bytes": stored.get(snapshot.uuid),
+        "chain": _chain(entry.chain),
+        "hidden": entry.hidden,
     }
 
 
-def _step(step: Step | Delete | Clean) -> Fields:
+def _step(step: AnyStep) -> Fields:
     """Return a step; all have the same fields, null where they have no meaning."""
-    action, uuid, path = _what(step)
+    uuid, path = _what(step)
     fields: Fields = {
-        "action": action,
+        "action": _ACTIONS[type(step)],
         "uuid": _uuid(uuid),
         "path": path,
         "parent": None,
         "size": None,
         "reason": step.reason.name.lower(),
         "detail": None,
+        "link": False,
+        "chain": None,
+        "bytes": None,
     }
     match step:
         case Transfer(diff=diff):
-            if diff.parent is not None:
-                fields["parent"] = {"uuid": str(diff.parent), "path": step.parent_path}
+            fields["parent"] = _parent(diff, step.parent_path)
             fields["size"] = _size(step.size)
+            fields["link"] = step.link
+            fields["chain"] = _chain(step.chain)
+        case Keep(chain=chain):
+            fields["chain"] = _chain(chain)
+        case Delete(nbytes=nbytes) | Hide(nbytes=nbytes):
+            fields["bytes"] = nbytes
+        case Discard(diff=diff, nbytes=nbytes):
+            fields["parent"] = _parent(diff)
+            fields["bytes"] = nbytes
+        case Clean(partial=partial):
+            fields["link"] = partial.link
+            fields["bytes"] = partial.nbytes
         case Skip(detail=detail):
             fields["detail"] = detail or None
         case _:
@@ -208,17 +303,14 @@ def _step(step: Step | Delete | Clean) -> Fields:
     return fields
 
 
-def _what(step: Step | Delete | Clean) -> tuple[str, UUID | None, str]:
+def _what(step: AnyStep) -> tuple[UUID | None, str]:
+    """Return identity and path of what a step is about."""
     match step:
-        case Keep(snapshot=snapshot, path=path):
-            return "keep", snapshot.uuid, path
-        case Adopt(snapshot=snapshot, path=path):
-            return "adopt", snapshot.uuid, path
-        case Transfer(snapshot=snapshot, path=path):
-            return "send", snapshot.uuid, path
-        case Skip(snapshot=snapshot, path=path):
-            return "skip", snapshot.uuid, path
-        case Delete(uuid=uuid, path=path):
-            return "delete", uuid, path
-        case Clean(partial=partial):
-            return "clean", partial.uuid, partial.path
+        case Keep() | Adopt() | Transfer() | Skip():
+            return step.snapshot.uuid, step.path
+        case Release() | Delete() | Hide():
+            return step.uuid, step.path
+        case Discard():
+            return step.diff.to, step.path
+        case Clean():
+            return step.partial.uuid, step.partial.path

@@ -29,7 +29,7 @@ _NONE: Final = "-"
 
 
 def plan_lines(planned: Planned) -> Iterator[str]:
-    """Return a plan's lines: action, size, path, parent and reason, two spaces between."""
+    """Return a plan's lines: action, size, path, parent, chain, reason; two spaces between."""
     for row in plan_rows(planned.plan):
         fields = [
             row.action.value.ljust(_ACTION_WIDTH),
@@ -38,21 +38,29 @@ def plan_lines(planned: Planned) -> Iterator[str]:
         ]
         if row.parent:
             fields.append(f"on {row.parent}")
+        if row.chain:
+            fields.append(f"chain of {row.chain}")
         yield "  ".join([*fields, f"({row.why})"])
     yield plan_total(planned)
 
 
 def listing_lines(listed: Listed) -> Iterator[str]:
-    """Return a listing's lines: kind, time, increment, sizes known, uuid, path, predecessor."""
+    """Return a listing's lines: kind, time, size, chain, sizes known, uuid, path, predecessor.
+
+    The size is that of the increment, or of what is stored.
+    """
     rows = list_rows(listed)
     with_total = any(row.total for row in rows)
     with_exclusive = any(row.exclusive for row in rows)
+    chain_width = max((len(row.chain) for row in rows), default=0)
     for row in rows:
         fields = [
             row.kind.value.ljust(_KIND_WIDTH),
             (row.created or _NONE).ljust(_TIME_WIDTH),
-            (row.increment or _NONE).rjust(_SIZE_WIDTH),
+            (row.increment or row.stored or _NONE).rjust(_SIZE_WIDTH),
         ]
+        if chain_width:
+            fields.append(f"chain {(row.chain or _NONE).ljust(chain_width)}")
         if with_total:
             fields.append(f"total {(row.total or _NONE).rjust(_SIZE_WIDTH - 1)}")
         if with_exclusive:
@@ -60,6 +68,8 @@ def listing_lines(listed: Listed) -> Iterator[str]:
         fields += [(row.uuid or _NONE).ljust(_UUID_WIDTH), row.path]
         if row.predecessor:
             fields.append(f"on {row.predecessor}")
+        if row.note:
+            fields.append(f"({row.note})")
         yield "  ".join(fields)
     yield list_total(listed)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from buttersink.model import Adopt, Keep, Skip, Transfer
+from buttersink.model import Adopt, Delete, Discard, Hide, Keep, Skip, Transfer
 from buttersink.report.wording import reason_text
 from buttersink.text import (
     bytes_text,
+    chain_text,
     count_text,
     escape,
     size_text,
@@ -18,10 +20,11 @@ from buttersink.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
 
     from buttersink.events import Listed, ListEntry, Planned
-    from buttersink.model import Partial, Plan, Step
+    from buttersink.model import Chain, Clean, Diff, Inventory, Partial, Plan, Removal, Step
 
 
 class Action(Enum):
@@ -32,19 +35,28 @@ class Action(Enum):
     ADOPT = "put in place"
     SEND_FULL = "send full"
     SEND_INCREMENTAL = "send incremental"
+    SEND_LINK_FULL = "send link full"
+    SEND_LINK_ON = "send link on"
     SKIP = "cannot send"
+    RELEASE = "remove link"
     DELETE = "delete"
+    HIDE = "keep as link"
+    DISCARD = "remove stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRow:
-    """One step. `size` and `parent` are empty where there is none."""
+    """One step. What there is none of is empty.
+
+    `size` is that of what moves, goes, or stays as a link; `chain` what restoring it takes.
+    """
 
     action: Action
     path: str
     why: str
     size: str = ""
     parent: str = ""
+    chain: str = ""
 
 
 class Kind(Enum):
@@ -53,54 +65,100 @@ class Kind(Enum):
     ORIGINAL = "original"
     RECEIVED = "received"
     PARTIAL = "partial"
+    STORED = "stored"
+    HIDDEN = "link"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRow:
-    """One snapshot or partial. What is unknown, or makes no sense for a partial, is empty."""
+    """One snapshot or partial. What is unknown, or makes no sense for it, is empty.
+
+    `stored` is what all streams of a snapshot take, or what a partial takes; `note` is for what
+    fits in no other place.
+    """
 
     kind: Kind
     path: str
     uuid: str
     created: str = ""
     increment: str = ""
+    stored: str = ""
+    chain: str = ""
     predecessor: str = ""
     total: str = ""
     exclusive: str = ""
+    note: str = ""
 
 
 def plan_rows(plan: Plan) -> Iterator[PlanRow]:
     """Return a row for each step, in the order in which they are carried out."""
-    for clean in plan.cleans:
-        yield PlanRow(
-            action=Action.CLEAN, path=escape(clean.partial.path), why=reason_text(clean.reason)
-        )
-    for step in plan.steps:
-        yield _step_row(step)
-    for delete in plan.deletes:
-        yield PlanRow(
-            action=Action.DELETE, path=escape(delete.path), why=reason_text(delete.reason)
-        )
+    yield from map(_clean_row, plan.cleans)
+    yield from map(_step_row, plan.steps)
+    for release in plan.releases:
+        why = reason_text(release.reason)
+        yield PlanRow(action=Action.RELEASE, path=escape(release.path), why=why)
+    yield from map(_removal_row, plan.deletes)
+
+
+def _clean_row(clean: Clean) -> PlanRow:
+    partial = clean.partial
+    return PlanRow(
+        action=Action.RELEASE if partial.link else Action.CLEAN,
+        path=escape(partial.path),
+        why=reason_text(clean.reason),
+        size=_known(partial.nbytes),
+    )
 
 
 def _step_row(step: Step) -> PlanRow:
     path = escape(step.path)
     match step:
         case Keep():
-            return PlanRow(action=Action.KEEP, path=path, why=reason_text(step.reason))
+            chain = _chain(step.chain)
+            return PlanRow(action=Action.KEEP, path=path, why=reason_text(step.reason), chain=chain)
         case Adopt():
             return PlanRow(action=Action.ADOPT, path=path, why=reason_text(step.reason))
         case Skip():
             return PlanRow(action=Action.SKIP, path=path, why=reason_text(step.reason, step.detail))
         case Transfer():
-            full = step.diff.parent is None
             return PlanRow(
-                action=Action.SEND_FULL if full else Action.SEND_INCREMENTAL,
+                action=_sending(step),
                 path=path,
                 why=reason_text(step.reason),
                 size=size_text(step.size),
-                parent="" if full else escape(step.parent_path or str(step.diff.parent)),
+                parent=_parent(step.diff, step.parent_path),
+                chain=_chain(step.chain),
             )
+
+
+def _sending(step: Transfer) -> Action:
+    if step.link:
+        return Action.SEND_LINK_FULL if step.diff.parent is None else Action.SEND_LINK_ON
+    return Action.SEND_FULL if step.diff.parent is None else Action.SEND_INCREMENTAL
+
+
+def _removal_row(step: Removal) -> PlanRow:
+    path, why, size = escape(step.path), reason_text(step.reason), _known(step.nbytes)
+    match step:
+        case Delete():
+            return PlanRow(action=Action.DELETE, path=path, why=why, size=size)
+        case Hide():
+            return PlanRow(action=Action.HIDE, path=path, why=why, size=size)
+        case Discard(diff=diff):
+            parent = _parent(diff)
+            return PlanRow(action=Action.DISCARD, path=path, why=why, size=size, parent=parent)
+
+
+def _parent(diff: Diff, path: str | None = None) -> str:
+    return "" if diff.parent is None else escape(path or str(diff.parent))
+
+
+def _known(nbytes: int | None) -> str:
+    return "" if nbytes is None else bytes_text(nbytes)
+
+
+def _chain(chain: Chain | None) -> str:
+    return "" if chain is None else chain_text(chain)
 
 
 def plan_total(planned: Planned) -> str:
@@ -115,27 +173,47 @@ def plan_total(planned: Planned) -> str:
             (sum(isinstance(step, Keep) for step in steps), "already there"),
             (sum(isinstance(step, Adopt) for step in steps), "to put in place"),
             (sum(isinstance(step, Skip) for step in steps), "cannot be sent"),
-            (len(plan.deletes), "to delete"),
+            (sum(isinstance(step, Delete) for step in plan.deletes), "to delete"),
+            (sum(isinstance(step, Hide) for step in plan.deletes), "to keep as link"),
         )
         if number
     ]
-    if plan.cleans:
-        parts.append(f"{count_text(len(plan.cleans), 'partial')} to remove")
+    links = sum(clean.partial.link for clean in plan.cleans)
+    parts += [
+        f"{count_text(number, noun)} to remove"
+        for number, noun in (
+            (sum(isinstance(step, Discard) for step in plan.deletes), "stream"),
+            (links + len(plan.releases), "link"),
+            (len(plan.cleans) - links, "partial"),
+        )
+        if number
+    ]
     # Where only leftovers are removed, there is no source.
     source = f"{escape(planned.source)} to " if planned.source else ""
     return f"{source}{escape(planned.destination)}: {', '.join(parts) or 'nothing to do'}"
 
 
 def entries_inside(listed: Listed) -> list[ListEntry]:
-    """Return the entries below the directory, by path; the others are only potential parents."""
-    inside = (entry for entry in listed.entries if entry.snapshot.paths)
+    """Return the entries below the directory and hidden links, by path.
+
+    The others are only potential parents.
+    """
+    inside = (entry for entry in listed.entries if entry.snapshot.paths or entry.hidden)
     return sorted(inside, key=lambda entry: (entry.snapshot.path, entry.snapshot.uuid))
 
 
 def list_rows(listed: Listed) -> list[ListRow]:
     """Return a row for each snapshot and partial below the directory, by path."""
-    keyed = [(entry.snapshot.path, _entry_row(entry)) for entry in entries_inside(listed)]
-    keyed += [(partial.path, _partial_row(partial)) for partial in listed.inventory.partials]
+    entries, inventory = entries_inside(listed), listed.inventory
+    stored = stored_bytes(inventory)
+    keyed = [
+        (
+            entry.snapshot.path,
+            _entry_row(entry) if inventory.makes_any_diff else _stored_row(entry, stored),
+        )
+        for entry in entries
+    ]
+    keyed += [(partial.path, _partial_row(partial)) for partial in inventory.partials]
     return [row for _, row in sorted(keyed, key=lambda pair: pair[0])]
 
 
@@ -153,23 +231,55 @@ def _entry_row(entry: ListEntry) -> ListRow:
     )
 
 
+def _stored_row(entry: ListEntry, stored: Mapping[UUID, int]) -> ListRow:
+    snapshot = entry.snapshot
+    return ListRow(
+        kind=Kind.HIDDEN if entry.hidden else Kind.STORED,
+        path=", also at ".join(map(escape, snapshot.paths or (snapshot.path,))),
+        uuid=str(snapshot.uuid),
+        created=time_text(snapshot.created),
+        stored=bytes_text(stored.get(snapshot.uuid, 0)),
+        chain="incomplete" if entry.chain is None else chain_text(entry.chain),
+        predecessor=escape(entry.predecessor.path) if entry.predecessor else "",
+    )
+
+
 def _partial_row(partial: Partial) -> ListRow:
     return ListRow(
-        kind=Kind.PARTIAL,
+        kind=Kind.HIDDEN if partial.link else Kind.PARTIAL,
         path=escape(partial.path),
         uuid=str(partial.uuid) if partial.uuid else "",
+        stored=_known(partial.nbytes),
+        note=escape(partial.guarded),
     )
+
+
+def stored_bytes(inventory: Inventory) -> dict[UUID, int]:
+    """Return what all streams of each snapshot take as they are stored."""
+    found: defaultdict[UUID, int] = defaultdict(int)
+    for diff, size in inventory.stored:
+        found[diff.to] += size.nbytes
+    return dict(found)
 
 
 def list_total(listed: Listed) -> str:
     """Return the line that sums a listing up; counts of zero are left out."""
-    sizes = [entry.increment for entry in entries_inside(listed)]
-    parts = [count_text(len(sizes), "snapshot")]
-    if sizes:
-        parts.append(f"increments {total_text(sizes)}")
-    inventory = listed.inventory
-    if inventory.partials:
-        parts.append(count_text(len(inventory.partials), "partial"))
+    entries, inventory = entries_inside(listed), listed.inventory
+    partials = sum(not partial.link for partial in inventory.partials)
+    links = sum(entry.hidden for entry in entries) + len(inventory.partials) - partials
+    parts = [count_text(sum(not entry.hidden for entry in entries), "snapshot")]
+    if links:
+        parts.append(count_text(links, "link"))
+    if entries and inventory.makes_any_diff:
+        parts.append(f"increments {total_text(entry.increment for entry in entries)}")
+    elif entries:
+        stored = stored_bytes(inventory)
+        nbytes = sum(stored.get(entry.snapshot.uuid, 0) for entry in entries)
+        parts.append(f"{bytes_text(nbytes)} stored")
+    if partials:
+        parts.append(count_text(partials, "partial"))
     if inventory.writable:
         parts.append(f"{count_text(inventory.writable, 'writable subvolume')} left alone")
+    if inventory.foreign:
+        parts.append(f"{count_text(inventory.foreign, 'other object')} left alone")
     return f"{escape(listed.end)}: {', '.join(parts)}"

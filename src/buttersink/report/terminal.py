@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS: Final = 0.1
 _UNBOUNDED: Final = 1 << 20
 """Columns that no table needs."""
-_NUMBERS: Final = frozenset({"size", "increment", "total", "exclusive"})
+_NUMBERS: Final = frozenset({"size", "increment", "stored", "total", "exclusive"})
 """Headings of the columns that are aligned to the right."""
 
 _TONES: Final[Mapping[Tone, str]] = MappingProxyType(
@@ -45,12 +45,23 @@ _ACTIONS: Final[Mapping[Action, str]] = MappingProxyType(
         Action.ADOPT: "green",
         Action.SEND_FULL: "bold cyan",
         Action.SEND_INCREMENTAL: "cyan",
+        Action.SEND_LINK_FULL: "bold blue",
+        Action.SEND_LINK_ON: "blue",
         Action.SKIP: "yellow",
+        Action.RELEASE: "magenta",
         Action.DELETE: "red",
+        Action.HIDE: "blue",
+        Action.DISCARD: "red",
     }
 )
 _KINDS: Final[Mapping[Kind, str]] = MappingProxyType(
-    {Kind.ORIGINAL: "", Kind.RECEIVED: "cyan", Kind.PARTIAL: "magenta"}
+    {
+        Kind.ORIGINAL: "",
+        Kind.RECEIVED: "cyan",
+        Kind.PARTIAL: "magenta",
+        Kind.STORED: "",
+        Kind.HIDDEN: "blue",
+    }
 )
 
 
@@ -129,16 +140,27 @@ def _table(*headings: str) -> Table:
 
 def wide_plan(rows: Sequence[PlanRow]) -> Table:
     """Return a plan as a table with a column for everything."""
-    table = _table("action", "size", "snapshot", "on", "because")
-    for row in rows:
-        style = _ACTIONS[row.action]
-        table.add_row(
-            Text(row.action.value, style=style),
-            Text(row.size),
-            Text(row.path, style=style),
-            Text(row.parent),
-            Text(row.why, style="dim"),
-        )
+    styles = [_ACTIONS[row.action] for row in rows]
+    columns: list[tuple[str, list[Text]]] = [
+        (
+            "action",
+            [Text(row.action.value, style) for row, style in zip(rows, styles, strict=True)],
+        ),
+        ("size", [Text(row.size) for row in rows]),
+        ("snapshot", [Text(row.path, style) for row, style in zip(rows, styles, strict=True)]),
+        ("on", [Text(row.parent) for row in rows]),
+        ("because", [Text(row.why, "dim") for row in rows]),
+    ]
+    if any(row.chain for row in rows):
+        columns.insert(-1, ("chain", [Text(row.chain) for row in rows]))
+    return _filled(columns)
+
+
+def _filled(columns: Sequence[tuple[str, Sequence[Text]]]) -> Table:
+    """Return a table of columns, each with its heading."""
+    table = _table(*(heading for heading, _ in columns))
+    for cells in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*cells)
     return table
 
 
@@ -148,7 +170,8 @@ def narrow_plan(rows: Sequence[PlanRow]) -> Table:
     for row in rows:
         style = _ACTIONS[row.action]
         parent = f" on {row.parent}" if row.parent else ""
-        cell = Text.assemble((row.path, style), parent, (f" ({row.why})", "dim"))
+        chain = f" chain of {row.chain}" if row.chain else ""
+        cell = Text.assemble((row.path, style), parent, (f"{chain} ({row.why})", "dim"))
         table.add_row(Text(row.action.value, style=style), Text(row.size), cell)
     return table
 
@@ -159,31 +182,35 @@ def wide_listing(rows: Sequence[ListRow]) -> Table:
         ("snapshot", [Text(row.path, style=_KINDS[row.kind]) for row in rows]),
         ("on", [Text(row.predecessor) for row in rows]),
         ("increment", [Text(row.increment) for row in rows]),
+        ("stored", [Text(row.stored) for row in rows]),
+        ("chain", [Text(row.chain) for row in rows]),
         ("total", [Text(row.total) for row in rows]),
         ("exclusive", [Text(row.exclusive) for row in rows]),
         ("created", [Text(row.created) for row in rows]),
         ("kind", [Text(row.kind.value, style=_KINDS[row.kind]) for row in rows]),
         ("uuid", [Text(row.uuid, style="dim") for row in rows]),
+        ("note", [Text(row.note, style="dim") for row in rows]),
     ]
-    known = [(heading, cells) for heading, cells in columns if any(cells)]
-    table = _table(*(heading for heading, _ in known))
-    for cells in zip(*(cells for _, cells in known), strict=True):
-        table.add_row(*cells)
-    return table
+    return _filled([(heading, cells) for heading, cells in columns if any(cells)])
 
 
 def narrow_listing(rows: Sequence[ListRow]) -> Table:
-    """Return a listing as a table in which all but time and increment share a column."""
-    table = _table("created", "increment", "snapshot")
+    """Return a listing as a table in which all but time and size share a column."""
+    stored = any(row.chain for row in rows)
+    table = _table("created", "stored" if stored else "increment", "snapshot")
     for row in rows:
         parent = f" on {row.predecessor}" if row.predecessor else ""
         more = [f"{row.kind.value} {row.uuid}".rstrip()]
+        if row.chain:
+            more.append(f"chain {row.chain}")
         if row.total:
             more.append(f"total {row.total}")
         if row.exclusive:
             more.append(f"exclusive {row.exclusive}")
+        if row.note:
+            more.append(row.note)
         cell = Text.assemble((row.path, _KINDS[row.kind]), parent, "\n", (", ".join(more), "dim"))
-        table.add_row(Text(row.created), Text(row.increment), cell)
+        table.add_row(Text(row.created), Text(row.increment or row.stored), cell)
     return table
 
 

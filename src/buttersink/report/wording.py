@@ -11,21 +11,26 @@ from buttersink.events import (
     Adopted,
     Cleaned,
     Deleted,
+    Discarded,
     Failed,
     Finished,
+    Hidden,
     Planned,
+    Released,
     Skipped,
+    ThawRequested,
     TransferDone,
     Warned,
 )
-from buttersink.model import Adopt, Clean, Delete, Reason, Transfer
-from buttersink.text import bytes_text, duration_text, escape, rate_text
+from buttersink.model import Adopt, Clean, Delete, Discard, Hide, Reason, Release, Transfer
+from buttersink.text import bytes_text, count_text, duration_text, escape, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from buttersink.errors import ButterSinkError
     from buttersink.events import Event
+    from buttersink.model import Partial
 
 
 class Tone(Enum):
@@ -58,6 +63,15 @@ _REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.PATH_TAKEN: "something else is at its path",
         Reason.INSIDE_SNAPSHOT: "its path lies inside another snapshot, which is read-only",
         Reason.UNREACHABLE: "no stream leads to it",
+        Reason.STORED: "fewest bytes of the stored streams that lead to it",
+        Reason.LINK: "only needed to build others on",
+        Reason.WITHIN_LIMITS: "least bytes of all parents that keep its chain within limits",
+        Reason.NEW_CHAIN: "no parent would save bytes and keep its chain within limits",
+        Reason.REPLACEMENT: "takes fewer bytes than the links that can go then",
+        Reason.STILL_NEEDED: "what is kept builds on it",
+        Reason.REPLACED: "another stream stands in for it",
+        Reason.UNUSED_LINK: "nothing builds on it any more",
+        Reason.ARCHIVED: "its stream, or one it builds on, is archived",
         Reason.PARENT_FAILED: "what it builds on did not arrive",
     }
 )
@@ -111,8 +125,17 @@ def _done(event: Event) -> Iterator[Note]:
             yield Note(f"put in place {escape(adopt.path)}")
         case Deleted(delete=delete):
             yield Note(f"deleted {escape(delete.path)}")
+        case Hidden(hide=hide):
+            yield Note(f"kept as link {escape(hide.path)}: {bytes_text(hide.nbytes)}")
+        case Discarded(discard=discard):
+            yield Note(f"removed stream of {escape(discard.path)}: {bytes_text(discard.nbytes)}")
+        case Released(release=release):
+            yield Note(f"removed link {escape(release.path)}")
         case Cleaned(clean=clean):
-            yield Note(f"removed partial {escape(clean.partial.path)}")
+            yield Note(f"removed {leftover_text(clean.partial)} {escape(clean.partial.path)}")
+        case ThawRequested(count=count, days=days):
+            streams, span = count_text(count, "archived stream"), count_text(days, "day")
+            yield Note(f"asked for {streams} to be thawed for {span}: run again in some hours")
         case _:
             return
 
@@ -125,26 +148,54 @@ def _failed(event: Failed) -> Iterator[Note]:
             tried = f"put {escape(path)} in place"
         case Delete(path=path):
             tried = f"delete {escape(path)}"
+        case Hide(path=path):
+            tried = f"keep {escape(path)} as link"
+        case Discard(path=path):
+            tried = f"remove stream of {escape(path)}"
+        case Release(path=path):
+            tried = f"remove link {escape(path)}"
         case Clean(partial=partial):
-            tried = f"remove partial {escape(partial.path)}"
+            tried = f"remove {leftover_text(partial)} {escape(partial.path)}"
     yield Note(f"error: could not {tried}: {escape(event.error.message)}", Tone.ERROR)
     if event.error.hint:
         yield Note(f"hint: {escape(event.error.hint)}", Tone.ERROR)
 
 
+def leftover_text(partial: Partial) -> str:
+    """Return the word for a leftover."""
+    return "link" if partial.link else "partial"
+
+
 def _volume(done: TransferDone) -> str:
     text = bytes_text(done.plain_bytes)
-    if done.sent_bytes < done.plain_bytes:
-        text += f" ({bytes_text(done.sent_bytes)} carried compressed)"
+    details = ", ".join(_details(done))
+    if details:
+        text += f" ({details})"
     text += f" in {duration_text(done.seconds)}"
     # A rate over no time would be a number without meaning.
     return f"{text} ({rate_text(done.plain_bytes / done.seconds)})" if done.seconds > 0 else text
+
+
+def _details(done: TransferDone) -> Iterator[str]:
+    """Yield how many bytes it took where these are not those of the plain stream."""
+    if done.stored_bytes is None:
+        if done.sent_bytes < done.plain_bytes:
+            yield f"{bytes_text(done.sent_bytes)} carried compressed"
+        return
+    if done.stored_bytes != done.plain_bytes:
+        yield f"{bytes_text(done.stored_bytes)} stored"
+    if done.resumed_bytes:
+        yield f"{bytes_text(done.resumed_bytes)} of them sent earlier"
+    elif done.stored_bytes and not done.sent_bytes:
+        yield "copied within the service"
 
 
 def _summary(finished: Finished) -> str:
     sent = f"{finished.transferred} sent"
     if finished.transferred:
         volume = f"{bytes_text(finished.sent_bytes)} in {duration_text(finished.seconds)}"
+        if finished.resumed_bytes:
+            volume += f", {bytes_text(finished.resumed_bytes)} earlier"
         sent += f" ({volume})"
     others = [
         f"{number} {words}"
@@ -153,6 +204,7 @@ def _summary(finished: Finished) -> str:
             (finished.present, "already there"),
             (finished.failed, "failed"),
             (finished.deleted, "deleted"),
+            (finished.hidden, "kept as link"),
             (finished.undeleted, "not deleted"),
         )
         if number

@@ -15,7 +15,7 @@ from buttersink.errors import BusyError, MissingError, PathTakenError, TransferE
 from buttersink.model import StreamOptions
 from buttersink.stores import beneath
 from buttersink.stores.btrfs_source import BtrfsSource
-from buttersink.stores.catalogue import work_name
+from buttersink.stores.catalogue import link_name, work_name
 from buttersink.stores.landing import RECEIVED_NAME, Landing, claim, place
 from buttersink.stores.opening import file_system_id
 from buttersink.stores.passing import Receiving
@@ -38,6 +38,12 @@ class BtrfsStore(BtrfsSource):
 
     _lock_fd: int | None = None
 
+    def __init__(self, path: str, *, name: str | None = None, missing: str = "") -> None:
+        """See `BtrfsSource`."""
+        super().__init__(path, name=name, missing=missing)
+        self._released: list[int] = []
+        """Tree ids of links that were removed, and whose space the next flush waits for."""
+
     def accepts(self) -> StreamOptions:
         """See `store.Sink`."""
         version = receive_stream_version(find_program())
@@ -49,14 +55,12 @@ class BtrfsStore(BtrfsSource):
 
         Receiving programs inherit it: while one is left of a killed run, the lock is held.
         """
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
-        try:
-            _wait_for_lock(fd, self.name)
-            self._lock_fd = fd
-            yield
-        finally:
-            self._lock_fd = None
-            os.close(fd)
+        with _locked(self._fd, self.name) as fd:
+            try:
+                self._lock_fd = fd
+                yield
+            finally:
+                self._lock_fd = None
 
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
         """See `store.Sink`."""
@@ -80,10 +84,16 @@ class BtrfsStore(BtrfsSource):
         *,
         expected: Size | None = None,
         link: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> Iterator[Receiving]:
-        """See `store.Sink`; by `btrfs receive`, confined as `landing` describes."""
-        _, name = beneath.split(path)
-        with self._mapped(f"receiving {path}"), self._room_for(path) as directory_fd:
+        """See `store.Sink`; by `btrfs receive`, confined as `landing` describes.
+
+        A link gets a hidden name in the store's own directory, and leaves `path` alone.
+        """
+        del expected, snapshot  # nothing has to be prepared for a size, and nothing is recorded
+        beneath.split(path)
+        target = link_name(diff.to) if link else path
+        with self._mapped(f"receiving {path}"), self._room_for(target) as directory_fd:
             landing = Landing(directory_fd, diff.to)
             with self._cleared(landing):
                 parent = self._prepare(landing, diff)
@@ -102,7 +112,7 @@ class BtrfsStore(BtrfsSource):
                     yield Receiving(process, guard)
                     guard.finish()
                     process.finish()
-                self._placed[diff.to] = landing.commit(name)
+                self._placed[diff.to] = landing.commit(os.path.basename(target))
 
     def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> None:
         """See `store.Sink`; there are no stored streams to copy."""
@@ -112,8 +122,15 @@ class BtrfsStore(BtrfsSource):
         """See `store.Sink`; it holds subvolumes."""
 
     def release(self, uuid: UUID) -> None:
-        """See `store.Sink`."""
-        raise MissingError(f"{uuid} is no link")
+        """See `store.Sink`; the next `flush` waits until its space is free."""
+        self._refresh(uuid)
+        name = link_name(uuid)
+        link = self._catalogue.at(name)
+        if link is None or link not in self._catalogue.copies.get(uuid, ()):
+            raise MissingError(f"{self.name} has no link {uuid} (any more)")
+        with self._mapped(f"removing {name}"):
+            self._destroy(link, name)
+        self._released.append(link.treeid)
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; a snapshot of the snapshot, which is then given its identity."""
@@ -138,7 +155,7 @@ class BtrfsStore(BtrfsSource):
         """See `store.Sink`."""
         self._refresh(uuid)
         copies = self._catalogue.copies.get(uuid, ())
-        copy = next((s for s in copies if self._catalogue.relative(s) == path), None)
+        copy = next((s for s in copies if self._catalogue.shown(s) == path), None)
         if copy is None:
             raise MissingError(f"{path} is not the snapshot {uuid} (any more); it was not deleted")
         with self._mapped(f"deleting {path}"):
@@ -155,22 +172,28 @@ class BtrfsStore(BtrfsSource):
         raise MissingError(f"{path} is no stored stream")
 
     def clean(self, partial: Partial) -> None:
-        """See `store.Sink`."""
+        """See `store.Sink`; of what may not be ours nothing but the subvolume itself goes."""
         work = self._catalogue.at(partial.path)
         if work is None or partial not in self._catalogue.inventory.partials:
             raise MissingError(f"{partial.path} is no leftover of a transfer (any more)")
-        doomed = (*self._catalogue.inside(partial.path), work)
+        unfinished = partial.uuid is not None and not partial.link
+        doomed = (*self._catalogue.inside(partial.path), work) if unfinished else (work,)
         with self._mapped(f"removing {partial.path}"):
             with self._claimed(partial):
                 for subvolume in doomed:
-                    self._destroy(subvolume, self._catalogue.relative(subvolume) or "")
+                    path = self._catalogue.relative(subvolume) or ""
+                    self._destroy(subvolume, path, unfinished=unfinished)
             # Not while it is claimed: what is open is not freed.
             wait_until_freed(self._fd, [subvolume.treeid for subvolume in doomed])
 
     def flush(self) -> None:
         """See `store.Sink`."""
         with self._mapped("writing to the disk"):
-            ioctl.sync(self._fd)
+            if self._released:
+                wait_until_freed(self._fd, self._released)
+                self._released.clear()
+            else:
+                ioctl.sync(self._fd)
 
     @contextmanager
     def _claimed(self, partial: Partial) -> Iterator[None]:
@@ -178,7 +201,12 @@ class BtrfsStore(BtrfsSource):
         parents, _ = beneath.split(partial.path)
         with ExitStack() as stack:
             directory_fd = stack.enter_context(beneath.opened(self._fd, parents))
-            if partial.uuid is not None:
+            if partial.link:
+                # The runs that build on it hold the directory that it is in.
+                if parents or self._lock_fd is None:
+                    name = os.path.join(self._path, *parents)
+                    stack.enter_context(_locked(directory_fd, name))
+            elif partial.uuid is not None:
                 with suppress(FileNotFoundError):
                     fd = claim(directory_fd, os.fsencode(work_name(partial.uuid)))
                     stack.callback(os.close, fd)
@@ -237,8 +265,11 @@ class BtrfsStore(BtrfsSource):
             beneath.remove_directories(self._fd, made)
             raise
 
-    def _destroy(self, subvolume: Subvolume, path: str) -> None:
-        """Delete the subvolume at `path`, once it is seen to be that one."""
+    def _destroy(self, subvolume: Subvolume, path: str, *, unfinished: bool = False) -> None:
+        """Delete the subvolume at `path`, once it is seen to be that one, and as it was listed.
+
+        What is `unfinished`, and surely ours, may have got farther since.
+        """
         parents, name = beneath.split(path)
         gone = MissingError(f"{path} has gone or been replaced meanwhile; it was not deleted")
         try:
@@ -248,8 +279,22 @@ class BtrfsStore(BtrfsSource):
             raise gone from error
         if found.treeid != subvolume.treeid or found.uuid != subvolume.uuid:
             raise gone
+        listed = (subvolume.readonly, subvolume.received_uuid)
+        if not unfinished and (found.readonly, found.received_uuid) != listed:
+            raise MissingError(f"{path} has been changed meanwhile; it was not deleted")
         with beneath.opened(self._fd, parents) as directory_fd:
             ioctl.destroy_subvolume(directory_fd, os.fsencode(name))
+
+
+@contextmanager
+def _locked(directory_fd: int, name: str) -> Iterator[int]:
+    """Lock a directory, called `name` in messages, while the block lasts; give what holds it."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        _wait_for_lock(fd, name)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _wait_for_lock(fd: int, name: str) -> None:

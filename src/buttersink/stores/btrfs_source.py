@@ -82,15 +82,9 @@ class BtrfsSource:
             os.close(self._fd)
             raise
 
-    @property
-    def file_system(self) -> UUID:
-        """The id of the file system."""
-        return self._fsid
-
-    @property
-    def directory(self) -> str:
-        """Path of the directory from the file system's top-level subvolume."""
-        return self._catalogue.directory
+    def place(self) -> tuple[UUID, str]:
+        """See `store.Source`: the id of the file system, and the path from its top level."""
+        return self._fsid, self._catalogue.directory
 
     def close(self) -> None:
         """Let go of the directory."""

@@ -2,6 +2,10 @@
 
 The identity of a snapshot is its received_uuid, else its own uuid: what the kernel writes into
 a stream. Several subvolumes of one identity are one snapshot with several paths.
+
+What ButterSink itself makes and will remove has names that begin with `.buttersink-`. Of these
+only a whole link, which serves to build other snapshots on, is a snapshot as well, though one
+without a path below the directory.
 """
 
 from __future__ import annotations
@@ -20,8 +24,14 @@ if TYPE_CHECKING:
 
     from buttersink.btrfs.subvolumes import Quota, Subvolume
 
-_PARTIAL_NAME: Final = re.compile(
-    r"\.buttersink-(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:part|new)"
+_WORK_NAME: Final = re.compile(
+    r"\.buttersink-(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:part|new|link)"
+)
+_OLD_SUFFIX: Final = ".part"
+"""ButterSink 0.6.9 renamed what it had failed to receive to `<path>.part`, or, if that was taken,
+to `<path>_<ISO date-time>.part`; it was still writable then, and had no received_uuid."""
+_OLD_GUARD: Final = (
+    "it may be something else: an older ButterSink names its leftovers so, but so may you"
 )
 
 
@@ -35,6 +45,11 @@ def staged_name(uuid: UUID) -> str:
     return f".buttersink-{uuid}.new"
 
 
+def link_name(uuid: UUID) -> str:
+    """Return the name of a snapshot that is only there to build others on."""
+    return f".buttersink-{uuid}.link"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """What a file system holds, seen from one directory of it.
@@ -42,7 +57,8 @@ class Catalogue:
     Attributes:
         directory: Path of the directory from the top-level subvolume.
         inventory: What other ends may know.
-        copies: The read-only subvolumes of each identity; those below the directory first.
+        copies: The read-only subvolumes of each identity; those below the directory first,
+            links last.
         by_path: All subvolumes by path from the top-level subvolume.
         directory_is_snapshot: The directory itself is a read-only subvolume.
     """
@@ -67,6 +83,10 @@ class Catalogue:
     def relative(self, subvolume: Subvolume) -> str | None:
         """Return the path of a subvolume below the directory, None if it is outside."""
         return _relative(subvolume.path, self.directory)
+
+    def shown(self, subvolume: Subvolume) -> str | None:
+        """Return the path at which a snapshot is listed, None if it is outside or a link."""
+        return _shown(subvolume.path, self.directory)
 
 
 def make_catalogue(
@@ -93,11 +113,16 @@ def make_catalogue(
     writable = 0
     for subvolume in by_path.values():
         relative = _relative(subvolume.path, directory)
-        leftover = _partial(subvolume.path)
-        if leftover is not None:
-            path, uuid = leftover
+        work = _work(subvolume.path)
+        if work is not None:
+            path, uuid = work
+            link = _is_link(by_path.get(path), uuid, changed)
             if (below := _relative(path, directory)) is not None:
-                partials[below] = Partial(path=below, uuid=uuid)
+                partials[below] = Partial(path=below, uuid=uuid, link=link)
+            if not link or subvolume.path != path:
+                continue
+        elif relative is not None and _is_old_partial(subvolume):
+            partials[relative] = Partial(path=relative, guarded=_OLD_GUARD)
             continue
         if not subvolume.readonly:
             writable += relative is not None
@@ -115,7 +140,8 @@ def make_catalogue(
             )
             problems.append(Problem(path=relative or subvolume.path, message=message))
     for found in copies.values():
-        found.sort(key=lambda s: (_relative(s.path, directory) is None, os.fsencode(s.path)))
+        found.sort(key=lambda s: _order(s.path, directory))
+    usable = frozenset(s.treeid for found in copies.values() for s in found)
     by_uuid = {s.uuid: s for s in by_path.values() if s.uuid is not None}
     snapshots = [
         _snapshot(
@@ -123,7 +149,7 @@ def make_catalogue(
             found,
             directory=directory,
             lineage=lineages.get(found[0].treeid),
-            ancestor=_ancestor(found[0], identity, by_uuid=by_uuid, changed=changed),
+            ancestor=_ancestor(found[0], identity, by_uuid=by_uuid, usable=usable, changed=changed),
             quota=quotas.get(found[0].treeid),
         )
         for identity, found in copies.items()
@@ -159,13 +185,45 @@ def _relative(path: str, directory: str) -> str | None:
     return path[len(start) :] if path.startswith(start) and path != directory else None
 
 
-def _partial(path: str) -> tuple[str, UUID] | None:
-    """Return the outermost partial that `path` is or lies in, and what it was to become."""
+def _shown(path: str, directory: str) -> str | None:
+    """Return the path at which the snapshot at `path` is listed, None if nowhere."""
+    return None if _work(path) else _relative(path, directory)
+
+
+def _order(path: str, directory: str) -> tuple[bool, bool, bytes]:
+    """Rank the copies of a snapshot: links last, as they will go."""
+    return _shown(path, directory) is None, _work(path) is not None, os.fsencode(path)
+
+
+def _work(path: str) -> tuple[str, UUID] | None:
+    """Return the outermost of our own that `path` is or lies in, and what it was to become."""
     parts = path.split("/")
     for number, part in enumerate(parts, start=1):
-        if match := _PARTIAL_NAME.fullmatch(part):
+        if match := _WORK_NAME.fullmatch(part):
             return "/".join(parts[:number]), UUID(match["uuid"])
     return None
+
+
+def _is_link(subvolume: Subvolume | None, uuid: UUID, changed: Collection[int]) -> bool:
+    """Return whether one of our own is a whole snapshot of identity `uuid`, kept as a link."""
+    return (
+        subvolume is not None
+        and os.path.basename(subvolume.path) == link_name(uuid)
+        and subvolume.readonly
+        and subvolume.received_uuid == uuid
+        and subvolume.treeid not in changed
+    )
+
+
+def _is_old_partial(subvolume: Subvolume) -> bool:
+    """Return whether a subvolume looks like what ButterSink 0.6.9 left of a failed receive."""
+    name = os.path.basename(subvolume.path)
+    return (
+        name.endswith(_OLD_SUFFIX)
+        and name != _OLD_SUFFIX
+        and not subvolume.readonly
+        and subvolume.received_uuid is None
+    )
 
 
 def _ancestor(
@@ -173,6 +231,7 @@ def _ancestor(
     identity: UUID,
     *,
     by_uuid: Mapping[UUID, Subvolume],
+    usable: Collection[int],
     changed: Collection[int],
 ) -> UUID | None:
     """Return the identity of the nearest other snapshot that one of identity `identity` is from."""
@@ -184,7 +243,7 @@ def _ancestor(
         above = by_uuid.get(uuid)
         if above is None:
             return None
-        if above.readonly and _partial(above.path) is None:
+        if above.treeid in usable:
             found = _identity(above, changed)
             if found != identity:  # a snapshot of a snapshot is the same snapshot
                 return found
@@ -203,7 +262,7 @@ def _snapshot(
 ) -> Snapshot:
     first = copies[0]
     received = first.received_uuid == identity
-    inside = [p for s in copies if (p := _relative(s.path, directory)) is not None]
+    inside = [p for s in copies if (p := _shown(s.path, directory)) is not None]
     return Snapshot(
         uuid=identity,
         paths=tuple(inside),

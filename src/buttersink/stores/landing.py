@@ -10,8 +10,9 @@ are only names, and holds nothing but
 
 so that a hostile stream can reach nothing else. When all its data is on the disk, the finished
 subvolume is moved to `.buttersink-<uuid>.new` in the final directory (for which it must be
-writable), is stamped with its identity, made read-only, and only then gets its final name.
-Whatever is killed at any moment, nothing half-done has a final name.
+writable), is stamped with its identity, made read-only, and only then gets its final name, which
+for a link is the hidden `.buttersink-<uuid>.link`. Whatever is killed at any moment, nothing
+half-done has a final name.
 """
 
 from __future__ import annotations

@@ -77,6 +77,11 @@ class StreamGuard:
         return self._plain_bytes
 
     @property
+    def version(self) -> int:
+        """The stream's version; 0 until its header has come."""
+        return self._version
+
+    @property
     def passed_bytes(self) -> int:
         """Bytes that were passed on so far."""
         return self._passed_bytes

@@ -1,0 +1,157 @@
+"""The choice of diffs where any can be made and nothing but the bytes sent counts.
+
+The snapshots are the nodes of a graph and the diffs its edges; what the destination has is where
+one can start, and so is nothing. The choice is the minimum-cost arborescence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from buttersink.arborescence import ROOT, minimum_arborescence
+from buttersink.candidates import candidate_diffs, chronology
+from buttersink.knowledge import Knowledge
+from buttersink.measuring import Measurement, next_measurements
+from buttersink.model import Diff, Reason
+from buttersink.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from buttersink.model import Inventory, Size, Snapshot
+    from buttersink.request import Request
+
+AFFORDABLE_METADATA: Final = 4 << 20
+"""Bytes of metadata that may be read without a thought, in a fraction of a second. If all
+candidates together need no more, all of them are measured, and the plan is exactly optimal."""
+
+
+def branch(
+    request: Request,
+    missing: Sequence[Snapshot],
+    held: Collection[UUID],
+    sizes: Mapping[Diff, Size],
+) -> Routes:
+    """Choose the diffs that bring `missing` to the destination for the fewest bytes.
+
+    Args:
+        request: What is asked for; its source makes any diff.
+        missing: Snapshots to bring.
+        held: Identities that the destination has.
+        sizes: Known sizes, of any diffs.
+    """
+    reachable = missing
+    while True:
+        known = _known(request, reachable, held, sizes)
+        chosen = _choose(request.source, reachable, known)
+        if len(chosen) == len(reachable):
+            break
+        # A snapshot that can't be read stood between its neighbours: they are neighbours now.
+        reachable = [s for s in reachable if s.uuid in chosen]
+    branching = {diff.to for diff in known.candidates if diff.parent is not None}
+    grafting = {diff.to for diff in known.candidates if diff.parent in held}
+    return Routes(
+        found={
+            uuid: Route(
+                diff=diff,
+                size=known.sizes.get(diff, NOTHING_KNOWN),
+                reason=_reason(diff, branching=branching, grafting=grafting),
+            )
+            for uuid, diff in chosen.items()
+        },
+        unreachable={s.uuid: NO_DIFF for s in missing if s.uuid not in chosen},
+    )
+
+
+def branch_measurements(
+    request: Request,
+    missing: Sequence[Snapshot],
+    held: Collection[UUID],
+    sizes: Mapping[Diff, Size],
+    chosen: Collection[Diff],
+) -> tuple[Measurement, ...]:
+    """Return what to measure before choosing again; nothing if `chosen` is final.
+
+    The arguments are those of `branch`, and what it chose; `missing` is what it found routes for.
+    """
+    known = _known(request, missing, held, sizes)
+    todo = next_measurements(chosen, known)
+    unsure = [diff for diff in known.candidates if known.final(diff) is None]
+    snapshots = {s.uuid: s for s in missing}
+    metadata = [snapshots[diff.to].metadata_bytes for diff in unsure]
+    if todo and all(metadata) and sum(metadata) <= AFFORDABLE_METADATA:
+        return tuple(Measurement(diff=diff, limit=None) for diff in unsure)
+    return todo
+
+
+def _known(
+    request: Request,
+    missing: Sequence[Snapshot],
+    held: Collection[UUID],
+    sizes: Mapping[Diff, Size],
+) -> Knowledge:
+    """Return the diffs that may serve, and what is known of their sizes."""
+    considered = candidate_diffs(missing, request.source, held)
+    candidates = tuple(diff for diff in considered if diff not in request.impossible)
+    return Knowledge(
+        candidates=candidates,
+        sizes={diff: sizes[diff] for diff in candidates if diff in sizes},
+        chain=_chain(candidates, _ranks(request.source)),
+    )
+
+
+def _choose(source: Inventory, missing: Sequence[Snapshot], known: Knowledge) -> dict[UUID, Diff]:
+    """Return the diff of each snapshot that can be reached."""
+    ranks = _ranks(source)
+    nodes = {snapshot.uuid: node for node, snapshot in enumerate(missing)}
+    passed_over = known.passed_over()
+    considered = [diff for diff in known.candidates if diff not in passed_over]
+    # One number stands for (bytes, distance in time, number of later parents), compared in this
+    # order: each part has room for its sum over a whole plan.
+    distance_room = (len(missing) + 1) * (len(ranks) + 2)
+    later_room = len(missing) + 1
+    edges: list[tuple[int, int, int]] = []
+    for diff in considered:
+        start, distance, later = ROOT, len(ranks) + 1, 0
+        if diff.parent is not None:
+            start = nodes.get(diff.parent, ROOT)
+            distance = ranks[diff.to] - ranks[diff.parent]
+            later = int(distance < 0)
+        weight = known.bound(diff) * distance_room + abs(distance)
+        edges.append((start, nodes[diff.to], weight * later_room + later))
+    chosen = minimum_arborescence(len(missing), edges)
+    return {considered[edge].to: considered[edge] for edge in chosen if edge is not None}
+
+
+def _chain(candidates: Iterable[Diff], ranks: Mapping[UUID, int]) -> frozenset[Diff]:
+    """Return the diffs that a plain series of incremental sends uses.
+
+    That is for each snapshot the one on its nearest predecessor; for the first the full stream.
+    """
+    nearest: dict[UUID, tuple[int, Diff]] = {}
+    for diff in candidates:
+        rank = -1 if diff.parent is None else ranks[diff.parent]
+        if rank < ranks[diff.to] and (diff.to not in nearest or nearest[diff.to][0] < rank):
+            nearest[diff.to] = rank, diff
+    return frozenset(diff for _, diff in nearest.values())
+
+
+def _ranks(source: Inventory) -> dict[UUID, int]:
+    """Return the place of each of the source's snapshots in time."""
+    return {s.uuid: rank for rank, s in enumerate(sorted(source.snapshots, key=chronology))}
+
+
+def _reason(diff: Diff, *, branching: Collection[UUID], grafting: Collection[UUID]) -> Reason:
+    """Return why a diff was chosen.
+
+    Args:
+        diff: It.
+        branching: The snapshots for which any parent was considered.
+        grafting: Those for which one was that the destination has.
+    """
+    if diff.parent is not None:
+        return Reason.CHEAPEST
+    if diff.to in grafting:
+        return Reason.FULL_CHEAPEST
+    return Reason.FIRST if diff.to in branching else Reason.ONLY_FULL

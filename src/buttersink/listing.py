@@ -1,0 +1,88 @@
+"""What an end holds, snapshot by snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from buttersink import events
+from buttersink.chains import best_chains
+from buttersink.errors import ButterSinkError
+from buttersink.model import Certainty, Diff, Size
+from buttersink.preparing import selected, warn_of_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from buttersink.events import Emit
+    from buttersink.model import Inventory, Snapshot
+    from buttersink.settings import Settings
+    from buttersink.store import Source
+
+
+def list_snapshots(store: Source, settings: Settings, emit: Emit) -> None:
+    """Emit a listing of an end: each snapshot with what it adds to the one before it.
+
+    Raises:
+        UsageError: The one snapshot that was asked for is not there.
+    """
+    inventory = store.inventory()
+    warn_of_problems(store, inventory, emit)
+    shown = [s for s in selected(store, inventory, settings) if not settings.excludes_all_of(s)]
+    if inventory.makes_any_diff:
+        entries = tuple(_measured(store, inventory, shown, settings, emit))
+    else:
+        links = [] if settings.one else [s for s in inventory.snapshots if not s.paths]
+        entries = tuple(_stored(inventory, [*shown, *links]))
+    emit(events.Listed(end=store.name, entries=entries, inventory=inventory))
+
+
+def _measured(
+    store: Source,
+    inventory: Inventory,
+    shown: list[Snapshot],
+    settings: Settings,
+    emit: Emit,
+) -> Iterator[events.ListEntry]:
+    predecessors = _predecessors(inventory)
+    options = store.stream_options()
+    for number, snapshot in enumerate(shown):
+        predecessor = predecessors.get(snapshot.uuid)
+        diff = Diff(snapshot.uuid, predecessor.uuid if predecessor else None)
+        emit(events.Measuring(done=number, total=len(shown)))
+        try:
+            size = store.estimate(diff) if settings.estimate else store.measure(diff, options)
+        except ButterSinkError as error:
+            emit(events.Warned(message=str(error)))
+            size = Size(0, Certainty.UNKNOWN)
+        yield events.ListEntry(snapshot=snapshot, predecessor=predecessor, increment=size)
+    emit(events.Measuring(done=len(shown), total=len(shown)))
+
+
+def _stored(inventory: Inventory, shown: list[Snapshot]) -> Iterator[events.ListEntry]:
+    """Yield snapshots with the streams they are restored by; nothing needs measuring."""
+    chains = best_chains(inventory.stored)
+    sizes = dict(inventory.stored)
+    known = inventory.by_uuid()
+    for snapshot in shown:
+        last = chains.last.get(snapshot.uuid)
+        parent = known.get(last.parent) if last and last.parent else None
+        yield events.ListEntry(
+            snapshot=snapshot,
+            predecessor=parent,
+            increment=sizes[last] if last else Size(0, Certainty.UNKNOWN),
+            chain=chains.costs.get(snapshot.uuid),
+            hidden=not snapshot.paths,
+        )
+
+
+def _predecessors(inventory: Inventory) -> dict[UUID, Snapshot]:
+    """Return, for each snapshot below the directory, the nearest earlier one of its lineage."""
+    latest: dict[str, Snapshot] = {}
+    found = {}
+    for snapshot in sorted(inventory.inside(), key=lambda s: (s.generation, s.uuid)):
+        if snapshot.lineage is not None:
+            if snapshot.lineage in latest:
+                found[snapshot.uuid] = latest[snapshot.lineage]
+            latest[snapshot.lineage] = snapshot
+    return found

@@ -1,0 +1,1 @@
+"""What shelves promise, tested on each of them."""
