@@ -32,7 +32,9 @@ def list_snapshots(store: Source, settings: Settings, emit: Emit) -> None:
     if inventory.makes_any_diff:
         entries = tuple(_measured(store, inventory, shown, settings, emit))
     else:
-        links = [] if settings.one else [s for s in inventory.snapshots if not s.paths]
+        # What lies outside the prefix is no concern of a listing of what is below it.
+        links = [s for s in inventory.snapshots if not s.paths and not s.path.startswith("/")]
+        links = [] if settings.one else links
         entries = tuple(_stored(inventory, [*shown, *links]))
     emit(events.Listed(end=store.name, entries=entries, inventory=inventory))
 

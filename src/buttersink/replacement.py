@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import ceil
+from math import floor
 from typing import TYPE_CHECKING, Final
 
 from buttersink.candidates import chronology
@@ -59,26 +59,26 @@ class Appraisal:
         self._sizes = sizes
 
     def stored_bytes(self, diff: Diff) -> int | None:
-        """Return what a new stream takes at least; None if nothing but a guess is known of it.
+        """Return what a new stream takes, as far as known; None if that is only a guess.
 
-        What is stored is never replaced because of a guess.
+        What is stored is never replaced because of a guess. So nothing is hoped for from
+        compression either: how well others could be compressed says little of this one.
         """
         size = self._sizes.get(diff)
         if size is None:
             return 0
         if size.certainty not in {Certainty.EXACT, Certainty.AT_LEAST}:
             return None
-        return ceil(size.nbytes * self._limits.stored_fraction)
+        return size.nbytes
 
     def settled(self, diff: Diff) -> bool:
         """Return whether nothing better will be known of a size."""
         size = self._sizes.get(diff)
         return size is not None and size.certainty is not Certainty.AT_LEAST
 
-    def plain_limit(self, stored_bytes: int) -> int | None:
-        """Return the plain bytes from which on a stream takes more than so many stored ones."""
-        fraction = self._limits.stored_fraction
-        return max(ceil(stored_bytes / fraction), LEAST_LIMIT) if fraction > 0 else None
+    def plain_limit(self, stored_bytes: int) -> int:
+        """Return how far to measure a stream that may take so many bytes."""
+        return max(stored_bytes, LEAST_LIMIT)
 
     def allows(self, uuid: UUID, after: Chain, *, before: Chain) -> bool:
         """Return whether a chain is within the limits, or takes no more than the one before."""
@@ -86,10 +86,10 @@ class Appraisal:
             return False
         if after.nbytes <= before.nbytes:
             return True
-        full = Diff(uuid)
-        return after.nbytes <= self._limits.factor * self._stored.get(
-            full, self.stored_bytes(full) or 0
-        )
+        full = self._stored.get(Diff(uuid))
+        if full is None:
+            full = floor((self.stored_bytes(Diff(uuid)) or 0) * self._limits.stored_fraction)
+        return after.nbytes <= self._limits.factor * full
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from buttersink.model import Diff, Plan, Reason, Size, Transfer
+from buttersink.model import Adopt, Diff, Plan, Reason, Size, Transfer
 from buttersink.retention import RetentionRequest, retain, retention_measurements
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _question(request: Request, plan: Plan, limits: ChainLimits, sizes: Sizes) -
         ),
         snapshots=held.snapshots,
         doomed=_doomed(request),
+        adopted=frozenset(s.snapshot.uuid for s in plan.steps if isinstance(s, Adopt)),
         outside=frozenset(
             s.uuid
             for s in held.snapshots

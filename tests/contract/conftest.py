@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from contract.stream_worlds import BucketWorld, DirectoryWorld, StreamWorld
 from contract.worlds import BtrfsWorld, MemoryWorld, Offer
+from support.s3_servers import S3Server, moto_server, seaweed_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from contract.stream_worlds import StreamEnd
     from contract.worlds import End, World
 
 
 _SUBVOLUME_WORLDS = ("memory", pytest.param("btrfs", marks=pytest.mark.kernel))
-_STREAM_WORLDS = ()
+_STREAM_WORLDS = ("directory", "moto", "seaweedfs")
 """Worlds whose destinations store streams."""
 
 
@@ -27,19 +31,48 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kinds = (*_SUBVOLUME_WORLDS, *_STREAM_WORLDS)
     if "subvolume_world" in metafunc.fixturenames:
         kinds = _SUBVOLUME_WORLDS
+    if "stream_world" in metafunc.fixturenames:
+        kinds = _STREAM_WORLDS
     metafunc.parametrize("world", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """Return a server of buckets."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[S3Server]:
+    """Return a server of buckets, which also verifies what it gets."""
+    with seaweed_server() as server:
+        yield server
 
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Return a kind of stores to test."""
+    with _make_world(request) as made:
+        yield made
+
+
+def _make_world(request: pytest.FixtureRequest) -> World:
     if request.param == "memory":
-        with MemoryWorld() as memory:
-            yield memory
-    else:
-        scratch: Path = request.getfixturevalue("scratch")
-        with BtrfsWorld(scratch) as btrfs:
-            yield btrfs
+        return MemoryWorld()
+    scratch: Path = request.getfixturevalue("scratch")
+    if request.param == "btrfs":
+        return BtrfsWorld(scratch)
+    if request.param == "directory":
+        return DirectoryWorld(scratch)
+    server: S3Server = request.getfixturevalue(request.param)
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(scratch))
+    return BucketWorld(server, scratch / "state")
 
 
 @pytest.fixture
@@ -47,6 +80,19 @@ def subvolume_world(world: World) -> World:
     """Return a kind of stores that hold subvolumes; a test that asks for this sees no others."""
     assert not world.holds_streams
     return world
+
+
+@pytest.fixture
+def stream_world(world: World) -> StreamWorld:
+    """Return a kind of stores that hold streams; a test that asks for this sees no others."""
+    assert isinstance(world, StreamWorld)
+    return world
+
+
+@pytest.fixture
+def end(stream_world: StreamWorld) -> StreamEnd:
+    """Return an empty end that holds streams."""
+    return stream_world.destination()
 
 
 @pytest.fixture

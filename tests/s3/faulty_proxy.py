@@ -25,6 +25,11 @@ def xml_error(code: str, message: str = "told by the test", extra: str = "") -> 
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
 
+def flipped(body: bytes) -> bytes:
+    """Return the body with one bit changed."""
+    return bytes([body[0] ^ 1]) + body[1:]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """What happens to some requests.
@@ -38,7 +43,7 @@ class Trouble:
         is_dropped: Close the connection instead.
         is_lost: Close the connection once the server has answered.
         cut_at: Close the connection after so many bytes of the server's answer.
-        is_flipped: Change a bit of the request's body.
+        edit_request: Change the request's body.
         query: Add to the request's query.
         without_header: Take away from the request.
         edit: Change the body of the server's answer.
@@ -52,7 +57,7 @@ class Trouble:
     is_dropped: bool = False
     is_lost: bool = False
     cut_at: int | None = None
-    is_flipped: bool = False
+    edit_request: Callable[[bytes], bytes] = lambda body: body
     query: str = ""
     without_header: str = ""
     edit: Callable[[bytes], bytes] = lambda body: body
@@ -128,8 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif trouble.status:
             self._answer(trouble.status, {}, trouble.body)
         else:
-            if trouble.is_flipped:
-                body = bytes([body[0] ^ 1]) + body[1:]
+            body = trouble.edit_request(body)
             headers.pop(trouble.without_header, None)
             path = self.path
             if trouble.query:

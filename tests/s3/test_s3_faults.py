@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from buttersink.errors import ButterSinkError, TransferError, UnavailableError, UsageError
-from s3.faulty_proxy import FaultyProxy, Trouble, proxy_before, xml_error
+from s3.faulty_proxy import FaultyProxy, Trouble, flipped, proxy_before, xml_error
 from s3.samples import LEAST_PART, content, noise, send, sha256, store, stored
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 OFTEN = 3
 """More attempts than boto3 makes by itself."""
+
+KINDS = [
+    *("ListObjectsV2", "ListMultipartUploads", "ListParts", "GetObject", "HeadObject"),
+    *("CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload"),
+    *("AbortMultipartUpload", "CopyObject", "PutObject", "DeleteObject"),
+]
 
 
 @pytest.fixture
@@ -39,11 +46,7 @@ def test_every_kind_of_request_is_repeated(
 ) -> None:
     shelf = shelf_of(moto_proxy.server, copy_limit=LEAST_PART)
     shelf.put("p/old", b"content")  # tries out the service, before there is trouble
-    for operation in (
-        "ListObjectsV2 ListMultipartUploads ListParts GetObject HeadObject CreateMultipartUpload "
-        "UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload CopyObject "
-        "PutObject DeleteObject"
-    ).split():
+    for operation in KINDS:
         times = OFTEN if operation in {"UploadPart", "CompleteMultipartUpload"} else 1
         moto_proxy.trouble(
             Trouble(operation=operation, times=times, status=503, body=xml_error(code))
@@ -121,7 +124,7 @@ def test_storing_a_small_object_may_succeed_though_its_answer_is_lost(
 def test_a_part_damaged_on_the_way_is_sent_again(proxy: FaultyProxy, shelf_of: OpenShelf) -> None:
     shelf = shelf_of(proxy.server)
     upload = shelf.begin("p/key")
-    proxy.trouble(Trouble(operation="UploadPart", times=1, is_flipped=True))
+    proxy.trouble(Trouble(operation="UploadPart", times=1, edit_request=flipped))
     upload.complete(send(upload, [b"content"]))
     assert content(shelf, "p/key") == b"content"
 
@@ -130,7 +133,7 @@ def test_a_small_object_damaged_on_the_way_is_sent_again(
     proxy: FaultyProxy, shelf_of: OpenShelf
 ) -> None:
     shelf = shelf_of(proxy.server)
-    proxy.trouble(Trouble(operation="PutObject", times=1, is_flipped=True))
+    proxy.trouble(Trouble(operation="PutObject", times=1, edit_request=flipped))
     shelf.put("p/key", b"content", replace=False)
     assert content(shelf, "p/key") == b"content"
 
@@ -139,22 +142,39 @@ def test_a_part_that_is_damaged_each_time_is_given_up(
     proxy: FaultyProxy, shelf_of: OpenShelf
 ) -> None:
     upload = shelf_of(proxy.server).begin("p/key")
-    proxy.trouble(Trouble(operation="UploadPart", is_flipped=True))
+    proxy.trouble(Trouble(operation="UploadPart", edit_request=flipped))
     with pytest.raises(TransferError, match="arrived damaged 3 times"):
         upload.put(1, 0, b"content", sha256(b"content"))
 
 
 def test_an_object_that_is_not_what_was_sent_does_not_stay(
-    moto_proxy: FaultyProxy, shelf_of: OpenShelf
+    proxy: FaultyProxy, shelf_of: OpenShelf
 ) -> None:
-    shelf = shelf_of(moto_proxy.server)
+    def without_last_part(body: bytes) -> bytes:
+        return re.sub(rb"<Part>(?:(?!<Part>).)*</Part></Comp", b"</Comp", body, flags=re.DOTALL)
+
+    shelf = shelf_of(proxy.server)
+    upload = shelf.begin("p/key")
+    parts = send(upload, [noise(LEAST_PART), b"end"])
+    proxy.trouble(Trouble(operation="CompleteMultipartUpload", edit_request=without_last_part))
+    with pytest.raises(TransferError, match="5242880 bytes instead of 5242883"):
+        upload.complete(parts)
+    assert shelf.stat("p/key") is None
+
+
+def test_a_part_that_was_replaced_is_not_taken_for_the_one_that_was_sent(
+    server: S3Server, shelf_of: OpenShelf
+) -> None:
+    shelf = shelf_of(server)
     upload = shelf.begin("p/key")
     (part,) = send(upload, [b"content"])
-    behind = shelf.resume("p/key", upload.upload_id)
-    assert behind.put(1, 0, b"another", sha256(b"another")) != part.tag
-    with pytest.raises(ButterSinkError):
+    assert upload.put(1, 0, b"another", sha256(b"another")) != part.tag
+    try:
         upload.complete([part])
-    assert shelf.stat("p/key") is None
+    except ButterSinkError:
+        assert shelf.stat("p/key") is None
+    else:
+        assert content(shelf, "p/key") == b"content"
 
 
 def test_other_bytes_than_were_asked_for_are_not_taken(

@@ -19,8 +19,7 @@ def _is_busy(state: LocalState, prefix: str) -> bool:
         with state.lock(prefix, f"s3://bucket/{prefix}"):
             return False
     except BusyError as error:
-        assert f"s3://bucket/{prefix}" in error.message
-        return True
+        return f"s3://bucket/{prefix}" in error.message
 
 
 def test_only_one_run_works_on_what_lies_below_a_prefix(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def test_a_listing_tells_what_is_stored_and_what_restoring_takes() -> None:
         ),
         f"stored    <time>    4.000 KiB  chain incomplete          {THREE.uuid}  daily/3",
         (
-            "partial   -                      5.000 MiB  chain -                   "
-            f" {FOUR.uuid}  daily/4  (it is 2 hours old)"
+            f"partial   -                      5.000 MiB  chain {'-':18}  "
+            f"{FOUR.uuid}  daily/4  (it is 2 hours old)"
         ),
         (
             "s3://bucket/bak/: 2 snapshots, 1 link, 3.009 MiB stored, 1 partial, "

@@ -63,10 +63,11 @@ def test_what_comes_must_be_less_than_half_of_what_goes(new: int, pays: bool) ->
     assert (hidden(retention) == []) == pays
 
 
-def test_plain_sizes_are_compared_as_they_would_be_stored() -> None:
+def test_nothing_is_hoped_for_from_compression() -> None:
     half = ChainLimits(links=9, factor=2.0, stored_fraction=0.5)
     asked = request(SERIES, doomed=[2, 3], source=[1, 4], limits=half)
-    assert added(settle(asked, {(4, 1): 59 * MIB, (4, None): 200 * MIB})) == [(4, 1)]
+    assert added(settle(asked, {(4, 1): 31 * MIB, (4, None): 200 * MIB})) == []
+    assert added(settle(asked, {(4, 1): 29 * MIB, (4, None): 200 * MIB})) == [(4, 1)]
 
 
 def test_a_chain_whose_start_is_deleted_begins_anew_once_that_pays() -> None:
@@ -148,7 +149,7 @@ def test_measuring_stops_where_it_would_not_pay() -> None:
     asked = request(SERIES, doomed=[1, 2, 3], source=[4], limits=quarter)
     shop = Shop(request=asked, plain={diff(4): 1 << 40})
     assert hidden(shop.settle()) == [1, 2, 3]
-    assert shop.measured == [Measurement(diff=diff(4), limit=4 * 80 * MIB)]
+    assert shop.measured == [Measurement(diff=diff(4), limit=80 * MIB)]
 
 
 def test_a_full_stream_is_measured_no_further_than_its_rival() -> None:

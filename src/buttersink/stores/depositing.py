@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from buttersink.errors import RestartError, TransferError
+from buttersink.errors import PathTakenError, RestartError, TransferError
 from buttersink.model import Certainty
 from buttersink.stored import journal
 from buttersink.stored.journal import JournalHeader
@@ -117,27 +117,36 @@ class Deposit:
             if len(self._first) >= FRAME_BYTES:
                 self._begin()
 
-    def commit(self) -> tuple[ShelfObject, Sums]:
-        """Complete the object, and return it with the sums of it; it is verified and durable.
+    def finish(self) -> Sums:
+        """Send what is left, and return the sums of it; the object is not yet visible.
 
         Raises:
             CorruptStreamError: The stream is not whole.
-            PathTakenError: It was stored by somebody else meanwhile.
             TransferError: It could not be stored.
         """
         self._guard.finish()
-        cutter, upload = self._begun or self._begin()
-        sums = cutter.finish()
+        cutter, _ = self._begun or self._begin()
+        return cutter.finish()
+
+    def complete(self) -> ShelfObject:
+        """Make the object visible; it is verified and durable.
+
+        Raises:
+            PathTakenError: It was stored by somebody else meanwhile.
+            TransferError: It could not be stored.
+        """
+        _, upload = self._begun or self._begin()
         thing = upload.complete()
         self._stack.close()
-        return thing, sums
+        return thing
 
     def fail(self, error: BaseException) -> None:
         """Stop; keep what was stored so far for the next run, if that can go on from it."""
         # After an interrupt nobody shall wait for the network.
         self._stack.__exit__(type(error), error, error.__traceback__)
         if self._begun is not None:
-            self._begun[1].stop(keep=not isinstance(error, RestartError))
+            hopeless = isinstance(error, RestartError | PathTakenError)
+            self._begun[1].stop(keep=not hopeless)
 
     def _begin(self) -> tuple[Cutter, Uploading]:
         """Decide how to store the stream, now that its start is known."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from buttersink.stored.keys import StreamEntry, parse_key
+from buttersink.stored.keys import Other, StreamEntry, parse_key
 from buttersink.stores.holdings import Holdings, make_holdings
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Shelved:
         """Whether there is an object."""
         return key in self._objects
 
+    def get(self, key: str) -> ShelfObject | None:
+        """Return an object; None if there is none."""
+        return self._objects.get(key)
+
     def add(self, thing: ShelfObject) -> None:
         """Take note of an object that was stored."""
         self._objects[thing.key] = thing
@@ -67,7 +71,7 @@ class Shelved:
 
     def _index(self, key: str) -> None:
         entry = parse_key(key, self._prefix)
-        if not isinstance(entry, StreamEntry):
+        if entry is Other.OUTSIDE:
             entry = parse_key(key, "")
         if isinstance(entry, StreamEntry):
             self._keys[entry.diff.to].append(key)

@@ -6,9 +6,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import MissingError, TransferError
+from buttersink.errors import CorruptStreamError, MissingError, TransferError
 from buttersink.model import Certainty, Size, StreamOptions
-from buttersink.stored.receipt import NoReceipt, decode_receipt
+from buttersink.stored.receipt import MAX_RECEIPT_BYTES, NoReceipt, decode_receipt
 from buttersink.stores.crew import Crew
 from buttersink.stores.fetching import StoredStream, find_seek_table
 from buttersink.stores.shelved import Shelved
@@ -53,7 +53,10 @@ class StreamSource:
 
     def place(self) -> tuple[object, str]:
         """See `store.Source`."""
-        return self.shelf.name, self._prefix.rstrip("/")
+        # Other directories are other shelves, but may be on one file system, and lie in each other.
+        scheme, _, rest = self.shelf.name.partition("://")
+        host, _, path = rest.partition("/")
+        return f"{scheme}://{host}", f"{path}{self._prefix}".strip("/")
 
     def inventory(self) -> Inventory:
         """See `store.Source`."""
@@ -69,7 +72,11 @@ class StreamSource:
         del options, limit
         holding = self.best(diff)
         if not holding.entry.compressed:
-            return Size(holding.thing.nbytes)
+            # ButterSink 0.6.9, which wrote no receipts, left stale bytes behind some streams.
+            certain = holding.receipt is not None
+            return Size(
+                holding.thing.nbytes, Certainty.EXACT if certain else Certainty.ESTIMATE
+            )
         table = find_seek_table(self.shelf, holding.thing)
         if table is not None:
             return Size(table.plain_bytes)
@@ -125,8 +132,10 @@ class StreamSource:
         if holding.receipt is None or holding.receipt.archived:
             return None
         try:
-            data = self.shelf.read(holding.receipt, 0, holding.receipt.nbytes)
-        except MissingError:
+            # One more byte than it may have is enough to see that it is none.
+            nbytes = min(holding.receipt.nbytes, MAX_RECEIPT_BYTES + 1)
+            data = self.shelf.read(holding.receipt, 0, nbytes)
+        except (MissingError, CorruptStreamError):
             return None
         found = decode_receipt(data)
         if isinstance(found, NoReceipt):

@@ -40,8 +40,8 @@ class Uploading:
         Args:
             shelf: Where the object goes.
             header: What it is made of, and how; without an upload id.
-            keep_schedule: Whether the parts must have the sizes that `header` says. Else those
-                of the earlier upload are fine.
+            keep_schedule: Whether parts must be of the size that `header` says. Else those of
+                the earlier upload are fine.
 
         Raises:
             BusyError: Another run is at work on it.
@@ -59,7 +59,12 @@ class Uploading:
         self.resumed_bytes = 0
         self._journal = JournalFile.open(shelf.journal_path(header.key), create=False)
         if self._journal is not None:
-            self._resume(self._journal)
+            try:
+                self._resume(self._journal)
+            except BaseException:
+                if self._journal is not None:
+                    self._journal.close()
+                raise
 
     def parts(self) -> list[SentPart]:
         """Return the parts so far, in their order."""
@@ -135,7 +140,8 @@ class Uploading:
         with self._lock:
             self._stopped = True
             if self._journal is not None:
-                self._journal.remove()
+                with suppress(ButterSinkError):  # without its upload it is of no importance
+                    self._journal.remove()
         return thing
 
     def stop(self, *, keep: bool) -> None:
@@ -156,35 +162,55 @@ class Uploading:
             self._give_up()
 
     def _begun(self) -> Upload:
-        """Return the upload, which begins with its first part."""
+        """Return the upload, which begins with its first part.
+
+        Raises:
+            TransferError: It can't begin, or was stopped already.
+            BusyError: Another run is at work on it.
+        """
         with self._lock:
+            if self._stopped:
+                raise TransferError(f"the upload to {self._header.key} was stopped")
             if self._upload is None:
-                key = self._header.key
-                upload = self._shelf.begin(key)
-                if self._journal is None:
-                    self._journal = JournalFile.open(self._shelf.journal_path(key), create=True)
-                if self._journal is not None:
-                    self._header = msgspec.structs.replace(self._header, upload_id=upload.upload_id)
-                    self._journal.start(self._header)
-                self._upload = upload
+                self._upload = self._begin()
             return self._upload
+
+    def _begin(self) -> Upload:
+        key = self._header.key
+        upload = self._shelf.begin(key)
+        try:
+            if self._journal is None:
+                self._journal = JournalFile.open(self._shelf.journal_path(key), create=True)
+            if self._journal is not None:
+                self._header = msgspec.structs.replace(self._header, upload_id=upload.upload_id)
+                self._journal.start(self._header)
+        except BaseException:
+            with suppress(ButterSinkError):  # what made it fail counts
+                upload.abort()
+            raise
+        return upload
 
     def _resume(self, journal: JournalFile) -> None:
         """Find out what of an earlier upload can be relied on, and remove it if that's nothing."""
         record = journal.read()
-        if record is None:
+        if record is None or record.header.key != self._header.key:
             return
         upload = self._shelf.resume(record.header.key, record.header.upload_id)
         try:
             held = upload.held()
         except MissingError:
             return
-        same = msgspec.structs.replace(self._header, upload_id=record.header.upload_id)
-        if not self._keep_schedule:
-            same = msgspec.structs.replace(same, schedule=record.header.schedule)
-        if record.header != same:
-            _log.info("%s was begun in another way: it begins anew", record.header.key)
+        earlier = record.header
+        same = msgspec.structs.replace(self._header, upload_id=earlier.upload_id)
+        # How long a stream is expected to be may differ from run to run, and then the schedule.
+        if not self._keep_schedule or same.schedule.base == earlier.schedule.base:
+            same = msgspec.structs.replace(same, schedule=earlier.schedule)
+        if earlier != same:
+            _log.info("%s was begun in another way: it begins anew", earlier.key)
             upload.abort()
+            # A directory goes with the last upload in it, and takes the file along.
+            self._journal = None
+            journal.remove()
             return
         self._header = record.header
         self._upload = upload
@@ -200,8 +226,13 @@ class Uploading:
         """Free what was uploaded, and forget it."""
         with self._lock:
             self._stopped = True
-            if self._upload is not None:
-                self._upload.abort()
+            try:
+                if self._upload is not None:
+                    self._upload.abort()
+            except BaseException:
+                if self._journal is not None:
+                    self._journal.close()
+                raise
             if self._journal is not None:
                 self._journal.remove()
 
