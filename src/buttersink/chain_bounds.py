@@ -5,9 +5,9 @@ things are taken for granted, so that not all is measured that would have to be 
 
 * What turns A into C takes at most what turns A into B and then B into C (the *triangle*). So
   the full stream of X is at least that of P less what turns X into P.
-* A diff on a parent further away is not smaller than those on nearer ones. And it takes no
-  smaller part of the diffs that it stands for together than another that was measured and
-  stands for as many or more. So it is only measured where nearer ones don't serve.
+* A diff on a parent further away is not smaller than those on nearer ones. And of the diffs
+  that it stands for it takes as large a part as those that were measured over a like distance.
+  So it is only measured where nearer ones don't serve.
 * A full stream that is known to take more than a diff of the same snapshot is as large as the
   nearest one that is known. It is measured to the end if it is to be sent.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from fractions import Fraction
+from itertools import pairwise
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -166,16 +166,7 @@ def _far_bytes(
 ) -> Iterator[tuple[Diff, int]]:
     floors = near_bounds(candidates, sizes)
     sides = [(uuid, side) for uuid, both in candidates.far.items() for side in both]
-    parts: dict[int, Fraction] = {}  # by log2 of the distance: the least part of the sum
-    for _, side in sides:
-        for diff in side:
-            if diff in sizes:
-                level, together = course.distance(diff)
-                part = Fraction(least_bytes(sizes[diff]), max(1, together))
-                parts[level] = min(part, parts.get(level, part), Fraction(1))
-    for level in range(max(parts, default=0), 0, -1):
-        if level + 1 in parts:
-            parts.setdefault(level, parts[level + 1])
+    parts = _parts((diff for _, side in sides for diff in side if diff in sizes), sizes, course)
     for uuid, side in sides:
         floor = floors.get(uuid, 0)
         for diff in side:
@@ -186,3 +177,29 @@ def _far_bytes(
                 level, together = course.distance(diff)
                 nbytes = max(floor, int(together * parts.get(level, 0)))
             yield diff, nbytes
+
+
+def _parts(
+    measured: Iterable[Diff], sizes: Mapping[Diff, Size], course: Course
+) -> Mapping[int, float]:
+    """Return by log2 of the distance which part of what it stands for a diff takes.
+
+    Between the distances of which some were measured it is taken for a power of the distance.
+    """
+    taken: defaultdict[int, int] = defaultdict(int)
+    sums: defaultdict[int, int] = defaultdict(int)
+    for diff in measured:
+        level, together = course.distance(diff)
+        taken[level] += least_bytes(sizes[diff])
+        sums[level] += together
+    known = {1: 1.0} | {
+        level: min(1.0, taken[level] / sums[level])
+        for level in sorted(sums)
+        if taken[level] and sums[level]
+    }
+    parts = dict(known)
+    for lower, upper in pairwise(sorted(known)):
+        for level in range(lower + 1, upper):
+            onward = (level - lower) / (upper - lower)
+            parts[level] = known[lower] ** (1 - onward) * known[upper] ** onward
+    return parts

@@ -24,21 +24,23 @@ _SWEEPS = 8
 """How often all nodes are gone through for a cheaper edge, at most."""
 
 
-def build(edges: Sequence[Edge], limits: Sequence[Limit], relaxed: Sequence[int]) -> list[int]:
+def build(edges: Sequence[Edge], limits: Sequence[Limit]) -> list[int]:
     """Return for each node the index of its edge, so that all chains keep their limits.
 
     Args:
         edges: Those from outside must be within the limits; each node has such a one.
-        limits: By node.
-        relaxed: The best choice without limits, as indices.
+        limits: By node. The nodes are in the order of time.
     """
     entering: list[list[int]] = [[] for _ in limits]
     for i, edge in enumerate(edges):
         entering[edge.to].append(i)
     for several in entering:
         several.sort(key=lambda i: (edges[i].weight, i))
+    # Forwards in time, as later runs will go on. Backwards may take fewer bytes, as what was
+    # deleted costs nothing; but where a chain is at its limit, nothing shallow lies ahead.
+    forwards = [next(i for i in several if edges[i].parent < edges[i].to) for several in entering]
     found = [
-        _improved(edges, limits, entering, _built(edges, limits, entering, relaxed, ahead=ahead))
+        _improved(edges, limits, entering, _built(edges, limits, entering, forwards, ahead=ahead))
         for ahead in (True, False)
     ]
     return min(found, key=lambda chosen: sum(edges[i].weight for i in chosen))
@@ -48,12 +50,12 @@ def _built(
     edges: Sequence[Edge],
     limits: Sequence[Limit],
     entering: Sequence[Sequence[int]],
-    relaxed: Sequence[int],
+    start: Sequence[int],
     *,
     ahead: bool,
 ) -> list[int]:
-    """Give one node after the other an edge, in the order of the relaxed choice."""
-    forest = Forest.of([edges[i] for i in relaxed])
+    """Give one node after the other an edge, in the order of a choice without limits."""
+    forest = Forest.of([edges[i] for i in start])
     count = len(limits)
     height, onward = [0] * count, [0] * count  # of the longest way onwards: nodes, bytes
     for node in reversed(forest.order):
@@ -61,7 +63,7 @@ def _built(
         if edge.parent != ROOT and height[edge.parent] <= height[node]:
             height[edge.parent] = height[node] + 1
             onward[edge.parent] = onward[node] + edge.nbytes
-    chosen = list(relaxed)
+    chosen = list(start)
     placed = [False] * count
     ready = [node for node in range(count) if forest.edges[node].parent == ROOT]
     heapify(ready)

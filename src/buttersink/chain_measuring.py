@@ -57,20 +57,25 @@ def next_chain_measurements(
 
 def _limits(chosen: Diff, known: ChainKnowledge) -> dict[Diff, int | None]:
     """Return what to measure for one snapshot, whose chosen diff is not of final size."""
-    near = known.near_of(chosen.to)
-    finals = [n for d in known.diffs_of(chosen.to) if (n := known.final(d)) is not None]
-    bounds = {d: least_bytes(known.sizes.get(d)) for d in near}
-    others = [d for d in near if d.parent is not None]
-    if others and not any(bounds[d] for d in others) and not finals:
+    others = [d for d in known.near_of(chosen.to) if d.parent is not None]
+    sizes = [known.sizes.get(d) for d in known.diffs_of(chosen.to) if d.parent is not None]
+    if others and not any(sizes):
         # Nothing is known yet. What makes a snapshot of its neighbour tells most; the first of
         # a history is needed in full, whatever that takes.
         if chosen.parent is None and chosen.to not in known.course.relatives:
             return {chosen: None}
         return {chosen if chosen in others else known.course.nearest(others): FIRST_LIMIT}
+    return _more_limits(chosen, known)
+
+
+def _more_limits(chosen: Diff, known: ChainKnowledge) -> dict[Diff, int | None]:
+    near = known.near_of(chosen.to)
+    finals = [n for d in known.diffs_of(chosen.to) if (n := known.final(d)) is not None]
+    bounds = {d: least_bytes(known.sizes.get(d)) for d in near}
     if chosen.parent is None:
         if finals and known.expected[chosen] <= (limit := max(min(finals), LEAST_LIMIT)):
             return {chosen: limit}
-        if finals or not others:
+        if finals or len(near) == 1:
             return {chosen: None}
     elif chosen not in bounds:
         # It would only shorten the chain, and what a full stream takes is too much for that.

@@ -87,13 +87,13 @@ def cheapest(edges: Sequence[Edge], limits: Sequence[Limit], relaxed: Sequence[i
 
     Args:
         edges: Those from outside must be within the limits; each node needs such a one.
-        limits: By node.
+        limits: By node. The nodes are in the order of time.
         relaxed: What `unlimited` returns for the edges.
     """
     forest = Forest.of([edges[i] for i in relaxed])
     if next(forest.violations(limits), None) is None:
         return list(relaxed)
-    found = build(edges, limits, relaxed)
+    found = build(edges, limits)
     return _exhaust(edges, limits, found) if len(limits) <= EXACT_COUNT else found
 
 

@@ -134,6 +134,7 @@ def _streams(location: Location, storing: Storing, state: str, missing: str) -> 
         prefix = f"{missing}/" if missing else ""
         return StreamStore(shelf, prefix, name=location.text, storing=storing)
     from buttersink.stores.s3 import S3Settings, open_shelf  # noqa: PLC0415 - see the top
+    from buttersink.stores.s3.settings import MOST_PARTS  # noqa: PLC0415 - see the top
 
     bucket = open_shelf(
         S3Settings(
@@ -142,6 +143,7 @@ def _streams(location: Location, storing: Storing, state: str, missing: str) -> 
             storage_class=storing.storage_class or "",
             sse=storing.sse,
             jobs=storing.jobs,
+            part_count=storing.max_parts or MOST_PARTS,
             state_directory=state,
         )
     )

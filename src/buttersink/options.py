@@ -113,6 +113,7 @@ def parse_options(argv: Sequence[str]) -> Options:
             max_chain=found.max_chain,
             max_restore=found.max_restore,
             stream_version=found.proto,
+            max_parts=found.max_parts,
             endpoint_url=found.endpoint_url,
             storage_class=found.storage_class,
             sse=found.sse,
@@ -190,6 +191,8 @@ def _add_storing(parser: Parser) -> None:
     add("--whole-bucket", action="store_true",
         help="let streams outside the prefix serve, too; lists the whole bucket")  # fmt: skip
     add("--endpoint-url", metavar="URL", help="of an S3 service other than Amazon's")
+    add("--max-parts", type=_positive, metavar="N",
+        help="parts that an upload may have, where it is less than Amazon's 10000")  # fmt: skip
     add("--storage-class", metavar="CLASS", help="of new objects, such as STANDARD_IA")
     add("--sse", type=_usable(parse_sse), default="AES256", metavar="HOW",
         help="encryption asked for: AES256, aws:kms, aws:kms:KEY or none "

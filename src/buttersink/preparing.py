@@ -79,6 +79,9 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         limits=_limits(destination, held, settings),
     )
     sizes = _Sizes(source, request.options, settings, emit)
+    if settings.estimate:
+        for end in (destination, source):
+            sizes.known.update(end.recorded_sizes(wanted))
     request, plan = _mended(source, request, sizes)
     if settings.delete and not held.makes_any_diff:
         plan = with_removals(request, plan, sizes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
@@ -99,6 +99,15 @@ class Source(Protocol):
 
     def estimate(self, diff: Diff) -> Size:
         """Return a guess at what `measure` would return, at no cost: never marked EXACT."""
+
+    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
+        """Return sizes of diffs that lead to the snapshots, which ButterSink 0.6.9 wrote down.
+
+        They are old, and so marked ESTIMATE.
+        """
+
+    def notes(self) -> Sequence[str]:
+        """Return what the user should know of how this end did what was asked, so far."""
 
     def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
         """Return those that are stored but can't be read now, as they are archived, and why.

@@ -38,6 +38,7 @@ class Storing:
         max_chain: Streams in a chain at most.
         max_restore: Bytes of a chain at most, in multiples of the full stream.
         stream_version: Of streams made for storing: 1, which every `btrfs receive` reads, or 2.
+        max_parts: Of an upload; None for what Amazon allows.
         endpoint_url: Of the S3 service; None for what the environment says.
         storage_class: Of new objects; None for the bucket's default.
         sse: Encryption asked for: AES256, aws:kms[:KEY] or none.
@@ -52,6 +53,7 @@ class Storing:
     max_chain: int = DEFAULT_LINKS
     max_restore: float = DEFAULT_FACTOR
     stream_version: int = 1
+    max_parts: int | None = None
     endpoint_url: str | None = None
     storage_class: str | None = None
     sse: str = "AES256"

@@ -54,9 +54,13 @@ def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> e
             skipped = sum(isinstance(step, Skip) for step in plan.steps)
             return events.Finished(failed=skipped)
         _thaw(source, plan, settings, emit)
-        return carry_out(
+        finished = carry_out(
             source, destination, plan, emit, bytes_per_second=settings.bytes_per_second
         )
+        for end in (source, destination):
+            for note in end.notes():
+                emit(events.Warned(message=f"{end.name}: {note}"))
+        return finished
 
 
 def _thaw(source: Source, plan: Plan, settings: Settings, emit: Emit) -> None:

@@ -105,6 +105,15 @@ class MemoryStore:
         apart = abs(to.image.generation - self._kept(diff.parent).image.generation)
         return Size(whole * apart // (apart + 100), Certainty.ESTIMATE)
 
+    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
+        """See `store.Source`; no old program ever wrote here."""
+        del snapshots
+        return {}
+
+    def notes(self) -> tuple[str, ...]:
+        """See `store.Source`."""
+        return ()
+
     def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
         """See `store.Source`; nothing is archived."""
         del diffs

@@ -212,14 +212,12 @@ def test_hidden_names_are_no_objects(shelf: DirectoryShelf, root: Path, key: str
         shelf.put(key, b"")
 
 
-def test_what_is_neither_a_file_nor_a_directory_occupies_its_path(
-    shelf: DirectoryShelf, root: Path
-) -> None:
+def test_what_is_no_directory_occupies_its_path(shelf: DirectoryShelf, root: Path) -> None:
     (root / "dangling").symlink_to("nowhere")
     (root / "link").symlink_to(".")
     os.mkfifo(root / "pipe")
     store(shelf, "file")
-    assert [shelf.occupied(path) for path in ("dangling", "link", "pipe")] == [True] * 3
+    assert [shelf.occupied(path) for path in ("dangling", "link", "pipe", "file")] == [True] * 4
     assert [shelf.occupied(path) for path in ("link/a", "file/a", "pipe/a/b")] == [True] * 3
 
 

@@ -22,9 +22,11 @@ class ShelfWorld(Protocol):
 
     Attributes:
         misses_uploads: Whether it says so when parts come for an upload that is gone.
+        keeps_backslashes: Whether they are characters like others.
     """
 
     misses_uploads: bool
+    keeps_backslashes: bool
 
     def open(self) -> Shelf:
         """Return a new handle, as another run would have; it is closed with the world."""
@@ -60,6 +62,7 @@ class DirectoryWorld(_World):
     """A directory of files."""
 
     misses_uploads = True
+    keeps_backslashes = True
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -76,6 +79,7 @@ class S3World(_World):
     def __init__(self, server: S3Server, state: Path) -> None:
         super().__init__()
         self.misses_uploads = server.name != "moto"  # which answers 500
+        self.keeps_backslashes = server.name != "seaweedfs"  # which makes slashes of them
         self._settings = S3Settings(
             bucket=server.fresh_bucket(),
             endpoint_url=server.endpoint_url,

@@ -22,6 +22,7 @@ from buttersink.stores.catalogue import Catalogue, make_catalogue
 from buttersink.stores.estimates import estimate_size
 from buttersink.stores.losscheck import LossCheck
 from buttersink.stores.mapping import mapped_error
+from buttersink.stores.old_sizes import read_recorded_sizes
 from buttersink.stores.opening import file_system_id, open_directory
 from buttersink.stores.passing import Rewritten, Watched
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from buttersink.btrfs.ioctl import SubvolumeInfo
     from buttersink.btrfs.subvolumes import Subvolume
-    from buttersink.model import Diff, Inventory
+    from buttersink.model import Diff, Inventory, Snapshot
     from buttersink.store import Reader
 
 _MEASURE_BUFFER: Final = 1 << 18
@@ -139,6 +140,15 @@ class BtrfsSource:
         self._told_uuids(diff)  # what can't be sent can't be estimated
         known = self._catalogue.inventory.by_uuid()
         return estimate_size(known[diff.to], known[diff.parent] if diff.parent else None)
+
+    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
+        """See `store.Source`; from the files `<path>.bs` beside snapshots."""
+        paths = [path for snapshot in snapshots for path in snapshot.paths]
+        return read_recorded_sizes(self._fd, paths) if not self._missing else {}
+
+    def notes(self) -> tuple[str, ...]:
+        """See `store.Source`."""
+        return ()
 
     def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
         """See `store.Source`; nothing on a file system is archived."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from buttersink.stores.shelf import OpenUpload, Shelf, ShelfObject, Upload
 
-_LIMITS: Final = PartLimits(least=1, most=1 << 30, count=1 << 31, total=1 << 61)
+_LIMITS: Final = PartLimits(least=1, most=4 << 30, count=10_000, total=10_000 * (2 << 30))
+"""As if it were a service: so records of uploads stay small, and parts fit into memory."""
 
 
 class DirectoryShelf:
@@ -60,13 +61,18 @@ class DirectoryShelf:
 
     @property
     def part_limits(self) -> PartLimits:
-        """See `shelf.Shelf`; there are none but that a part must fit into memory."""
+        """See `shelf.Shelf`."""
         return _LIMITS
 
     @property
     def keys_are_text(self) -> bool:
         """See `shelf.Shelf`: names of files are of any bytes."""
         return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `shelf.Shelf`; a directory does all that can be asked."""
+        return ()
 
     def objects(self, prefix: str) -> Iterator[ShelfObject]:
         """See `shelf.Shelf`. What is in `trash/` is listed only if the prefix begins so.
@@ -204,7 +210,7 @@ class DirectoryShelf:
             except FileNotFoundError:
                 return False
             except NotADirectoryError:
-                return self._files.described(path) is None
+                return True
 
     def journal_path(self, key: str) -> str:
         """See `shelf.Shelf`: beside the upload, so that any machine can go on with it.

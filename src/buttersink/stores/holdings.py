@@ -88,6 +88,32 @@ class Holdings:
             if holding.entry.path == path and not holding.outside
         )
 
+    def lost_without(
+        self, doomed: Iterable[Holding], *, leaving: UUID | None = None
+    ) -> Snapshot | None:
+        """Return a snapshot that stays, but could not be restored without some streams.
+
+        Args:
+            doomed: Those streams.
+            leaving: A snapshot that need not stay, unless it still is at another path.
+        """
+        keys = {holding.entry.key for holding in doomed}
+        staying = {
+            diff: [holding for holding in same if holding.entry.key not in keys]
+            for diff, same in self.by_diff.items()
+        }
+        after = best_chains((d, size) for d, size in self.inventory.stored if staying[d])
+        shown = {
+            diff.to
+            for diff, same in staying.items()
+            if any(not (holding.hidden or holding.outside) for holding in same)
+        }
+        for snapshot in self.inventory.inside():
+            lost = snapshot.uuid in self.chains.last and snapshot.uuid not in after.last
+            if lost and (snapshot.uuid != leaving or leaving in shown):
+                return snapshot
+        return None
+
 
 def make_holdings(
     objects: Iterable[ShelfObject], uploads: Iterable[OpenUpload], *, prefix: str, now: datetime

@@ -139,6 +139,10 @@ class Shelf(Protocol):
     def keys_are_text(self) -> bool:
         """Whether keys must be valid UTF-8 without control characters, of 1024 bytes at most."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know about how the shelf falls short of what was asked for."""
+
     def objects(self, prefix: str) -> Iterator[ShelfObject]:
         """Yield all objects whose keys begin with `prefix`, in the order of the keys' bytes."""
 
@@ -199,7 +203,7 @@ class Shelf(Protocol):
         """Return why an archived object can't be read now; empty if it can."""
 
     def occupied(self, path: str) -> bool:
-        """Whether something that is no object and no directory of objects is at a key path."""
+        """Whether something is at a key path that keeps objects from being stored below it."""
 
     def journal_path(self, key: str) -> str:
         """Return the path of a local file in which to keep the record of an upload to `key`."""

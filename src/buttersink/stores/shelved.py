@@ -50,10 +50,6 @@ class Shelved:
         """Return the objects that hold streams of a snapshot, at once."""
         return [self._objects[key] for key in self._keys[uuid] if key in self._objects]
 
-    def has(self, key: str) -> bool:
-        """Whether there is an object."""
-        return key in self._objects
-
     def get(self, key: str) -> ShelfObject | None:
         """Return an object; None if there is none."""
         return self._objects.get(key)

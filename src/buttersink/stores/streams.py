@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from buttersink.chains import best_chains
-from buttersink.errors import MissingError, PathTakenError, RefusedError, UsageError
+from buttersink.errors import (
+    ButterSinkError,
+    MissingError,
+    PathTakenError,
+    RefusedError,
+    UsageError,
+)
 from buttersink.model import Diff, Size, StreamOptions
 from buttersink.stored.keys import (
+    Other,
     marker_key,
+    parse_key,
     receipt_key,
     stream_key,
     trash_key,
@@ -25,14 +33,17 @@ from buttersink.stream.guard import Expectation, StreamGuard
 from buttersink.stream.vetting import is_safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
     from buttersink.model import Partial, Snapshot
     from buttersink.store import Source
+    from buttersink.stored.receipt import Receipt
     from buttersink.stores.holdings import Holding
     from buttersink.stores.shelf import ShelfObject
+
+_log: Final = logging.getLogger(__name__)
 
 _SAMPLED: Final = 8
 """How many receipts tell how well streams are compressed: those of the largest objects."""
@@ -117,14 +128,13 @@ class StreamStore(StreamSource):
         )
         try:
             yield deposit
-            thing, sums = deposit.commit()
+            sums = deposit.finish()
+            with self._appearing(deposit.key, hidden=link):
+                thing = deposit.complete()
         except BaseException as error:
             deposit.fail(error)
             raise
-        # It is complete. The rest is said about it, and may be missing.
         self._shelved.add(thing)
-        if link:
-            self._put(marker_key(thing.key), b"")
         receipt = make_receipt(
             diff,
             path,
@@ -135,7 +145,7 @@ class StreamStore(StreamSource):
             level=deposit.level,
             snapshot=snapshot,
         )
-        self._put(receipt_key(thing.key), encode_receipt(receipt))
+        self._describe(thing.key, receipt)
 
     def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> int | None:
         """See `store.Sink`; between shelves of one service."""
@@ -143,23 +153,19 @@ class StreamStore(StreamSource):
             return None
         _vet(path)
         self._refuse_taken(diff, path)
+        if diff.parent is not None:
+            self._require(diff.parent)
         holding = source.best(diff)
-        key = stream_key(
-            self._prefix,
-            path,
-            diff,
-            compressed=holding.entry.compressed,
-            text_only=self.shelf.keys_are_text,
-        )
-        thing = self.shelf.copy(holding.thing, source.shelf, key)
+        key = self._key(diff, path, compressed=holding.entry.compressed)
+        with self._appearing(key, hidden=link):
+            thing = self.shelf.copy(holding.thing, source.shelf, key)
         if thing is None:
+            self._unmark(key)
             return None
         self._shelved.add(thing)
-        if link:
-            self._put(marker_key(key), b"")
         receipt = source.receipt(holding)
         if receipt is not None:
-            self._put(receipt_key(key), encode_receipt(receipt))
+            self._describe(key, receipt)
         return thing.nbytes
 
     def release(self, uuid: UUID) -> None:
@@ -169,11 +175,17 @@ class StreamStore(StreamSource):
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`: by showing what was hidden, or copying what is outside the prefix."""
         _vet(path)
-        hidden = [h for h in self._holdings.by_uuid.get(snapshot.uuid, ()) if not h.outside]
-        for holding in hidden:
-            if holding.marker is not None:
-                self._remove(holding.marker)
-        if not hidden:
+        here = self._holdings.at(snapshot.uuid, path)
+        inside = [h for h in self._holdings.by_uuid.get(snapshot.uuid, ()) if not h.outside]
+        if any(not holding.hidden for holding in here):
+            raise PathTakenError(f"{self.name}{path} is that snapshot already")
+        if here:
+            for holding in self._still_there(here, path):
+                self._unmark(holding.entry.key)
+        elif inside and all(holding.hidden for holding in inside):
+            for holding in self._still_there(inside, path):
+                self._show_at(holding, path)
+        else:
             last = self._holdings.chains.last.get(snapshot.uuid)
             if last is None:
                 raise MissingError(f"{self.name} has no streams to restore {path} from")
@@ -182,24 +194,28 @@ class StreamStore(StreamSource):
 
     def delete(self, uuid: UUID, path: str) -> None:
         """See `store.Sink`; moves to the trash."""
-        doomed = self._shown(uuid, path)
-        self._refuse_needed(doomed, path)
+        doomed = self._still_there(self._shown(uuid, path), path)
+        self._refuse_needed(doomed, path, leaving=uuid)
         for holding in doomed:
             self._dispose(holding)
 
     def hide(self, uuid: UUID, path: str) -> None:
         """See `store.Sink`."""
-        for holding in self._shown(uuid, path):
+        for holding in self._still_there(self._shown(uuid, path), path):
             if holding.marker is None:
                 self._put(marker_key(holding.entry.key), b"")
 
     def discard(self, diff: Diff, path: str) -> None:
         """See `store.Sink`; moves to the trash."""
-        doomed = tuple(h for h in self._holdings.at(diff.to, path) if h.diff == diff)
-        if not doomed:
+        same = [h for h in self._holdings.by_uuid.get(diff.to, ()) if not h.outside]
+        found = [h for h in same if h.diff == diff]
+        # Several paths of a snapshot need not have the same streams.
+        doomed = [h for h in found if h.entry.path == path] or found
+        if not doomed or all(holding.entry.path != path for holding in same):
             raise MissingError(f"{path} has no stream of {diff.to} on {diff.parent} (any more)")
-        self._refuse_needed(doomed, path)
-        for holding in doomed:
+        there = self._still_there(doomed, path)
+        self._refuse_needed(there, path, leaving=None)
+        for holding in there:
             self._dispose(holding)
 
     def clean(self, partial: Partial) -> None:
@@ -207,9 +223,19 @@ class StreamStore(StreamSource):
         upload = self._holdings.uploads.get(partial.path)
         if upload is None:
             raise MissingError(f"{partial.path} is no open upload (any more)")
-        journal = JournalFile.open(self.shelf.journal_path(upload.key), create=False)
-        record = journal.read() if journal is not None else None
-        self.shelf.resume(upload.key, upload.upload_id).abort()
+        journal = None
+        if parse_key(upload.key, self._prefix) is not Other.NOTHING:  # else it is not known of what
+            journal = JournalFile.open(self.shelf.journal_path(upload.key), create=False)
+        try:
+            record = journal.read() if journal else None
+            same = (u.upload_id == upload.upload_id for u in self.shelf.uploads(upload.key))
+            if not any(same):
+                raise MissingError(f"{partial.path} is no open upload any more")
+            self.shelf.resume(upload.key, upload.upload_id).abort()
+        except BaseException:
+            if journal is not None:
+                journal.close()
+            raise
         if journal is not None:
             if record is None or record.header.upload_id == upload.upload_id:
                 journal.remove()
@@ -228,14 +254,8 @@ class StreamStore(StreamSource):
 
     def _refuse_taken(self, diff: Diff, path: str) -> None:
         for compressed in (True, False):
-            key = stream_key(
-                self._prefix,
-                path,
-                diff,
-                compressed=compressed,
-                text_only=self.shelf.keys_are_text,
-            )
-            if self._shelved.has(key):
+            key = self._key(diff, path, compressed=compressed)
+            if self._shelved.get(key) is not None:
                 raise PathTakenError(f"{self.shelf.name}{key} is there already")
         if self.shelf.occupied(self._prefix + path):
             raise PathTakenError(
@@ -248,36 +268,89 @@ class StreamStore(StreamSource):
         if not any(self.shelf.stat(thing.key) for thing in streams):
             raise MissingError(f"{self.name} has no stream of {parent} (any more), to build on")
 
-    def _refuse_needed(self, doomed: tuple[Holding, ...], path: str) -> None:
-        """Refuse to remove what a snapshot that stays could not be restored without."""
-        keys = {holding.entry.key for holding in doomed}
-        left = {
-            diff
-            for diff, same in self._holdings.by_diff.items()
-            if any(holding.entry.key not in keys for holding in same)
-        }
-        stored = self._holdings.inventory.stored
-        after = best_chains((diff, size) for diff, size in stored if diff in left)
-        staying = {diff.to for diff in left}
-        for snapshot in self._holdings.inventory.snapshots:
-            lost = snapshot.uuid in self._holdings.chains.last and snapshot.uuid not in after.last
-            if lost and snapshot.uuid in staying and snapshot.paths:
-                raise RefusedError(
-                    f"{snapshot.path} could not be restored without {path}, which was not deleted"
-                )
+    def _refuse_needed(self, doomed: Sequence[Holding], path: str, *, leaving: UUID | None) -> None:
+        needing = self._holdings.lost_without(doomed, leaving=leaving)
+        if needing is not None:
+            raise RefusedError(
+                f"{needing.path} could not be restored without {path}, which was not deleted"
+            )
+
+    def _still_there(self, holdings: Sequence[Holding], path: str) -> tuple[Holding, ...]:
+        """Return those streams that are what was listed.
+
+        Raises:
+            MissingError: None is.
+        """
+
+        def is_there(thing: ShelfObject) -> bool:
+            now = self.shelf.stat(thing.key)
+            return now is not None and (now.nbytes, now.etag) == (thing.nbytes, thing.etag)
+
+        found = tuple(holding for holding in holdings if is_there(holding.thing))
+        if not found:
+            raise MissingError(f"{self.name}{path} has gone, or was replaced, meanwhile")
+        return found
 
     def _dispose(self, holding: Holding) -> None:
         """Remove a stream, and then what belongs to it."""
-        if self._storing.trash:
-            self._discard(holding.thing)
-            if holding.receipt is not None:
-                self._discard(holding.receipt)
-        else:
-            self._remove(holding.thing)
-            if holding.receipt is not None:
-                self._remove(holding.receipt)
-        if holding.marker is not None:
-            self._remove(holding.marker)
+        remove = self._discard if self._storing.trash else self._remove
+        remove(holding.thing)
+        if holding.receipt is not None:
+            with suppress(MissingError):
+                remove(holding.receipt)
+        self._unmark(holding.entry.key)
+
+    @contextmanager
+    def _appearing(self, key: str, *, hidden: bool) -> Iterator[None]:
+        """See to it that a stream, which becomes visible in the block, is never mistaken.
+
+        What an interrupted removal left would say wrong things of it. A link is hidden before
+        it can be seen: somebody might look, or we might be killed.
+        """
+        for old in (marker_key(key), receipt_key(key)):
+            if (thing := self._shelved.get(old)) is not None:
+                self._remove(thing)
+        if hidden:
+            self._put(marker_key(key), b"")
+        try:
+            yield
+        except Exception:
+            with suppress(ButterSinkError):  # what made it fail counts
+                self._unmark(key)
+            raise
+
+    def _describe(self, key: str, receipt: Receipt) -> None:
+        """Store what is known about a stream that is complete, and whole without it."""
+        try:
+            self._put(receipt_key(key), encode_receipt(receipt))
+        except ButterSinkError as error:
+            _log.warning("%s%s has no receipt: %s", self.shelf.name, key, error)
+
+    def _show_at(self, holding: Holding, path: str) -> None:
+        """Move a hidden stream to another path, where it is not hidden."""
+        self._refuse_taken(holding.diff, path)
+        key = self._key(holding.diff, path, compressed=holding.entry.compressed)
+        self._move(holding.thing, key)
+        if holding.receipt is not None:
+            with suppress(MissingError):
+                self._move(holding.receipt, receipt_key(key))
+        self._unmark(holding.entry.key)
+
+    def _unmark(self, key: str) -> None:
+        if (marker := self._shelved.get(marker_key(key))) is not None:
+            self._remove(marker)
+
+    def _key(self, diff: Diff, path: str, *, compressed: bool) -> str:
+        return stream_key(
+            self._prefix, path, diff, compressed=compressed, text_only=self.shelf.keys_are_text
+        )
+
+    def _move(self, thing: ShelfObject, key: str) -> None:
+        self.shelf.move(thing, key)
+        self._shelved.drop(thing.key)
+        moved = self.shelf.stat(key)
+        if moved is not None:
+            self._shelved.add(moved)
 
     def _put(self, key: str, data: bytes) -> None:
         self.shelf.put(key, data)
@@ -300,5 +373,9 @@ def _vet(path: str) -> None:
     Raises:
         UsageError: It is not.
     """
-    if not is_safe_path(os.fsencode(path)):
+    try:
+        safe = is_safe_path(os.fsencode(path))
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        safe = False
+    if not safe:
         raise UsageError(f"{path!r} is no path below a directory")

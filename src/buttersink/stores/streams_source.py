@@ -11,6 +11,7 @@ from buttersink.model import Certainty, Size, StreamOptions
 from buttersink.stored.receipt import MAX_RECEIPT_BYTES, NoReceipt, decode_receipt
 from buttersink.stores.crew import Crew
 from buttersink.stores.fetching import StoredStream, find_seek_table
+from buttersink.stores.old_sizes import MAX_BYTES, as_sizes
 from buttersink.stores.shelved import Shelved
 from buttersink.stream.format import NEWEST_VERSION
 from buttersink.stream.guard import Expectation, StreamGuard
@@ -18,7 +19,7 @@ from buttersink.stream.guard import Expectation, StreamGuard
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from buttersink.model import Diff, Inventory
+    from buttersink.model import Diff, Inventory, Snapshot
     from buttersink.stored.receipt import Receipt
     from buttersink.stores.holdings import Holding, Holdings
     from buttersink.stores.shelf import Shelf
@@ -74,9 +75,7 @@ class StreamSource:
         if not holding.entry.compressed:
             # ButterSink 0.6.9, which wrote no receipts, left stale bytes behind some streams.
             certain = holding.receipt is not None
-            return Size(
-                holding.thing.nbytes, Certainty.EXACT if certain else Certainty.ESTIMATE
-            )
+            return Size(holding.thing.nbytes, Certainty.EXACT if certain else Certainty.ESTIMATE)
         table = find_seek_table(self.shelf, holding.thing)
         if table is not None:
             return Size(table.plain_bytes)
@@ -88,6 +87,20 @@ class StreamSource:
     def estimate(self, diff: Diff) -> Size:
         """See `store.Source`."""
         return Size(self.best(diff).thing.nbytes, Certainty.ESTIMATE)
+
+    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
+        """See `store.Source`; from the objects `<path>.bs`."""
+        found: dict[Diff, Size] = {}
+        things = self._holdings.sizes
+        for path in {path for snapshot in snapshots for path in snapshot.paths} & things.keys():
+            thing = things[path]
+            if not thing.archived and thing.nbytes <= MAX_BYTES:
+                found.update(as_sizes(self.shelf.read(thing, 0, thing.nbytes)))
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """See `store.Source`."""
+        return tuple(self.shelf.notes)
 
     def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
         """See `store.Source`."""

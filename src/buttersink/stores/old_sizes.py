@@ -1,0 +1,39 @@
+"""Sizes of diffs that ButterSink 0.6.9 wrote down beside snapshots. They are only read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from buttersink.model import Certainty, Diff, Size
+from buttersink.stored.sizes import parse_sizes
+from buttersink.stores import beneath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_BYTES: Final = 1 << 20
+"""More than that no list of sizes has: a line takes some 90 bytes."""
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def as_sizes(data: bytes) -> Mapping[Diff, Size]:
+    """Return what a list says; as estimates, for it is old."""
+    found = parse_sizes(data).sizes
+    return {diff: Size(nbytes, Certainty.ESTIMATE) for diff, nbytes in found.items()}
+
+
+def read_recorded_sizes(directory_fd: int, paths: Iterable[str]) -> Mapping[Diff, Size]:
+    """Return the sizes in files `<path>.bs` below a directory; what can't be read is left out."""
+    found: dict[Diff, Size] = {}
+    for path in paths:
+        parents, name = beneath.split(path)
+        try:
+            with beneath.opened(directory_fd, parents) as fd:
+                file_fd = os.open(f"{name}.bs", _FLAGS, dir_fd=fd)
+            with open(file_fd, "rb") as file:
+                found.update(as_sizes(file.read(MAX_BYTES)))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,206 @@
+"""Every kind of end as source of every other: what arrives, what is left alone, what follows."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from support.command import run_module, sync
+from support.history import History
+from support.kernel_calls import snapshot_read_only
+from support.proxy import S3Proxy
+from support.stored_ends import (
+    BucketEnd,
+    DirectoryEnd,
+    End,
+    SubvolumeEnd,
+    assert_restores,
+    set_up_s3,
+    snapshots_below,
+)
+from support.subvolume_facts import snapshot_writable
+from support.tree import assert_same_tree
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import MakeFs
+    from support.loopfs import LoopFs
+    from support.s3_servers import S3Server
+
+MIB = 1 << 20
+KINDS = ("btrfs", "dir", "s3")
+READ_OPERATIONS = {"ListObjectsV2", "ListMultipartUploads", "HeadBucket", "GetObject", "HeadObject"}
+MOST_RECEIPTS = 8
+"""Objects that are read to learn how well streams get compressed."""
+PAGE = 1000
+"""Objects that S3 lists at a time."""
+
+
+class Origin:
+    """A file system with a random history, in two directories.
+
+    Attributes:
+        end: Its snapshots.
+        snapshots: Where each is, by its relative path.
+    """
+
+    def __init__(self, fs: LoopFs, *, seed: int = 3) -> None:
+        (fs.path / "snaps" / "home").mkdir(parents=True)
+        self.end = SubvolumeEnd(fs.path / "snaps")
+        self.snapshots: dict[str, Path] = {}
+        self._history = History(seed, fs.path / "live")
+        # So much stays the same that a diff is always cheaper.
+        (fs.path / "live" / "ballast").write_bytes(Random(seed).randbytes(2 * MIB))
+
+    def add(self, *paths: str, steps: int = 40) -> None:
+        """Let the history go on, with a snapshot after so many steps."""
+        for path in paths:
+            self._history.step(steps)
+            self.snapshots[path] = self._history.snapshot(self.end.path / path)
+
+
+class Ends:
+    """Makes ends; those in buckets are reached by way of a proxy."""
+
+    def __init__(self, scratch: Path, make_fs: MakeFs, server: S3Server, proxy: S3Proxy) -> None:
+        self._scratch = scratch
+        self._make_fs = make_fs
+        self._server = server
+        self._proxy = proxy
+
+    def make(self, kind: str, name: str) -> End:
+        """Return a new, empty end."""
+        match kind:
+            case "btrfs":
+                return SubvolumeEnd(self._make_fs(label=name).path)
+            case "dir":
+                path = self._scratch / f"streams-{name}"
+                path.mkdir()
+                return DirectoryEnd(path)
+            case _:
+                return BucketEnd(self._server, self._server.fresh_bucket())
+
+    def requests(self) -> Counter[str]:
+        """Return how many requests there were of each operation so far."""
+        return self._proxy.counts()
+
+
+@pytest.fixture
+def ends(
+    scratch: Path, make_fs: MakeFs, seaweed: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ends]:
+    with S3Proxy(int(seaweed.endpoint_url.rpartition(":")[2])) as proxy:
+        set_up_s3(monkeypatch, seaweed, proxy.url)
+        yield Ends(scratch, make_fs, seaweed, proxy)
+
+
+@pytest.fixture
+def origin(fs_a: LoopFs) -> Origin:
+    return Origin(fs_a)
+
+
+class Listings(NamedTuple):
+    """Requests for lists that a run needs which finds that there is nothing to do."""
+
+    objects: int
+    uploads: int
+
+
+def needed_listings(*ends: End) -> Listings:
+    buckets = [end for end in ends if isinstance(end, BucketEnd)]
+    pages = [math.ceil(len(bucket.keys()) / PAGE) for bucket in buckets]
+    return Listings(objects=sum(pages), uploads=len(buckets))
+
+
+@pytest.mark.parametrize("goal", KINDS)
+@pytest.mark.parametrize("start", KINDS)
+def test_snapshots_arrive_equal_are_left_alone_and_are_continued(
+    ends: Ends, origin: Origin, fs_b: LoopFs, start: str, goal: str
+) -> None:
+    origin.add("home/1", "home/2", "3")
+    source = origin.end if start == "btrfs" else ends.make(start, "source")
+    destination = ends.make(goal, "destination")
+    if source is not origin.end:
+        sync(origin.end.url, source.url)
+
+    first = sync(source.url, destination.url)
+    assert first.the("finished")["transferred"] == 3
+
+    before, requests = destination.traces(), ends.requests()
+    again = sync(source.url, destination.url)
+    assert again.the("finished")["transferred"] == 0
+    assert again.the("finished")["present"] == 3
+    assert again.the("finished")["sent_bytes"] == 0
+    assert destination.traces() == before
+    made = ends.requests() - requests
+    assert made.keys() <= READ_OPERATIONS
+    assert (made["ListObjectsV2"], made["ListMultipartUploads"]) == needed_listings(
+        source, destination
+    )
+    assert made["GetObject"] + made["HeadObject"] <= MOST_RECEIPTS
+
+    origin.add("home/4")
+    if source is not origin.end:
+        sync(origin.end.url, source.url)
+    continued = sync(source.url, destination.url)
+    (step,) = continued.steps("send")
+    assert step["path"] == "home/4"
+    assert step["parent"]["path"] in {"home/1", "home/2", "3"}
+    if isinstance(destination, SubvolumeEnd):
+        for path, original in origin.snapshots.items():
+            assert_same_tree(original, destination.path / path)
+        assert snapshots_below(destination.path) == sorted(origin.snapshots)
+    else:
+        assert_restores(destination, origin.snapshots, fs_b.path / "restored")
+
+
+def test_what_was_restored_has_the_same_sums(ends: Ends, origin: Origin, fs_b: LoopFs) -> None:
+    origin.add("home/1", "home/2")
+    destination = ends.make("s3", "destination")
+    sync(origin.end.url, destination.url)
+    sync(destination.url, fs_b.path)
+
+    for path, original in origin.snapshots.items():
+        compared = run_module(
+            "buttersink.tools.checksumdir", "--compare", original, fs_b.path / path
+        )
+        assert (compared.status, compared.stdout) == (0, "")
+
+
+def continued(fs: LoopFs, snapshot: Path, path: Path) -> Path:
+    """Let somebody work on a copy of a snapshot; return the snapshot made of that."""
+    live = snapshot_writable(snapshot, fs.path / "live")
+    (live / "new").write_bytes(b"made where it was restored" * 1000)
+    snapshot_read_only(live, path)
+    return path
+
+
+@pytest.mark.parametrize("shelf", ["dir", "s3"])
+@pytest.mark.parametrize("way_back", ["direct", "stored"])
+def test_what_was_restored_goes_on_incrementally_and_comes_back_so(
+    ends: Ends, origin: Origin, fs_b: LoopFs, shelf: str, way_back: str
+) -> None:
+    origin.add("home/1", "home/2")
+    stored = ends.make(shelf, "stored")
+    restored = fs_b.path / "restored"
+    sync(origin.end.url, stored.url)
+    assert_restores(stored, origin.snapshots, restored)
+
+    moved_on = continued(fs_b, restored / "home" / "2", restored / "home" / "3")
+    if way_back == "stored":
+        (outward,) = sync(restored, stored.url).steps("send")
+        assert outward["parent"]["path"] == "home/2"
+        back = sync(stored.url, origin.end.url)
+    else:
+        back = sync(restored, origin.end.url)
+
+    (step,) = back.steps("send")
+    assert (step["path"], step["parent"]["path"]) == ("home/3", "home/2")
+    assert_same_tree(moved_on, origin.end.path / "home" / "3")
+    assert back.paths("keep") == ["home/1", "home/2"]
