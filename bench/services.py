@@ -53,10 +53,14 @@ def juicefs(directory: Path) -> Iterator[S3Server]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key},
+        env={
+            "HOME": home,
+            "MINIO_ROOT_USER": server.access_key,
+            "MINIO_ROOT_PASSWORD": server.secret_key,
+        },
     )
     try:
-        _wait_for(server)
+        _wait_until_it_answers(server)
         yield server
     finally:
         process.kill()
@@ -100,11 +104,12 @@ def bare(
     return words(sys.executable, "-m", "bench.bare_s3", action, *address, *shape, *options)
 
 
-def _wait_for(server: S3Server) -> None:
+def _wait_until_it_answers(server: S3Server) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
+    client = server.client()
     while True:
         try:
-            server.client().create_bucket(Bucket="ready")
+            client.list_buckets()
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{server.endpoint_url} does not answer") from error

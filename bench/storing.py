@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 _DAYS = 1_000
 _DAILY = 10**6
 """Bytes of the diff from one day to the next, on average."""
-_FULLS = (30, 300, 3_000)
-"""Bytes of all of it, in days' changes: 3.3 %, 0.33 % and 0.03 % change a day."""
+_FULL = 300
+"""Bytes of all of it, in days' changes: a third of a percent changes a day."""
+_COURSES = (
+    # what happens; bytes of all of it in days' changes; a diff of n days is min(n, most) ** power
+    ("new data daily", _FULL // 10, _DAYS, 1.0),
+    ("new data daily", _FULL, _DAYS, 1.0),
+    ("new data daily", _FULL * 10, _DAYS, 1.0),
+    ("kept for 30 days", _FULL, 30, 1.0),
+    ("the same data again", _FULL, _DAYS, 0.5),
+)
 _AIM = 1.25
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -41,11 +49,13 @@ class Volume:
     steps: Sequence[int]
 
     def size(self, diff: Diff) -> int:
+        """Return the bytes of a diff."""
         if diff.parent is None:
             return self.full
         return self.steps[abs(diff.to.int - diff.parent.int)]
 
     def measure(self, diff: Diff, limit: int | None) -> Size:
+        """Return what `Source.measure` would."""
         nbytes = self.size(diff)
         if limit is not None and nbytes > limit:
             return Size(limit, Certainty.AT_LEAST)
@@ -55,14 +65,9 @@ class Volume:
 def storing(_ground: Ground, extent: Extent) -> Iterator[Figure]:
     """Bytes stored by one run a day, divided by a bound that no plan can go below."""
     days = _DAYS // extent.divisor
-    for full in _FULLS:
-        for name, exponent, most in (
-            ("new data daily", 1.0, days),
-            ("kept for 30 days", 1.0, 30),
-            ("the same data again", 0.5, days),
-        ):
-            steps = [int(_DAILY * min(n, most) ** exponent) for n in range(days + 1)]
-            yield _figure(Volume(name=name, full=full * _DAILY, steps=steps), days)
+    for name, full, most, power in _COURSES:
+        steps = [int(_DAILY * min(n, most) ** power) for n in range(days + 1)]
+        yield _figure(Volume(name=name, full=full * _DAILY, steps=steps), days)
 
 
 def _figure(volume: Volume, days: int) -> Figure:
@@ -107,8 +112,10 @@ def _bound(volume: Volume, days: int, links: int, factor: float) -> int:
     Far diffs take no less than near ones. So each snapshot builds on the newest one that is
     shallow enough, and the last child of a snapshot divides the time after it: what comes before
     the child hangs on the snapshot, what comes after on the child. A chain has at least the bytes
-    of its full stream and of the diff from there, which limits how long a full stream serves.
+    of its full stream and of the diff from there, which limits how long a full stream serves; and
+    no diff takes less than that of a day, which limits the links.
     """
+    links = min(links, 1 + int((factor - 1) * volume.full / volume.steps[1]))
     never = 1 << 60
     below = [0, *[never] * days]  # by days: what they take below a snapshot, with so many links
     for _ in range(links - 1):

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from buttersink.chain_forest import Edge, Limit
 
-EXACT_COUNT = 12
-"""Number of connected nodes up to which the search is exhaustive, within `_STEPS`."""
+EXACT_COUNT = 9
+"""Number of connected nodes up to which the search is exhaustive, within `STEPS`."""
 
-_STEPS = 3000
+STEPS = 400
 """Number of partial choices that are looked at; the best full choice by then is taken."""
 
 _MANY_EDGES = 30_000
@@ -79,7 +79,9 @@ def unlimited(edges: Sequence[Edge], count: int) -> list[int]:
     return _relaxed(edges, usable, count)
 
 
-def cheapest(edges: Sequence[Edge], limits: Sequence[Limit], relaxed: Sequence[int]) -> list[int]:
+def cheapest(
+    edges: Sequence[Edge], limits: Sequence[Limit], relaxed: Sequence[int], *, steps: int = STEPS
+) -> list[int]:
     """Return for each node the index of its edge, so that all chains keep their limits.
 
     The choice costs least if no limit matters, and for up to `EXACT_COUNT` nodes; for more, it
@@ -89,12 +91,13 @@ def cheapest(edges: Sequence[Edge], limits: Sequence[Limit], relaxed: Sequence[i
         edges: Those from outside must be within the limits; each node needs such a one.
         limits: By node. The nodes are in the order of time.
         relaxed: What `unlimited` returns for the edges.
+        steps: Number of partial choices to look at, at most, in an exhaustive search.
     """
     forest = Forest.of([edges[i] for i in relaxed])
     if next(forest.violations(limits), None) is None:
         return list(relaxed)
     found = build(edges, limits)
-    return _exhaust(edges, limits, found) if len(limits) <= EXACT_COUNT else found
+    return _exhaust(edges, limits, found, steps) if len(limits) <= EXACT_COUNT else found
 
 
 def _relaxed(edges: Sequence[Edge], usable: Sequence[int], count: int) -> list[int]:
@@ -105,7 +108,9 @@ def _relaxed(edges: Sequence[Edge], usable: Sequence[int], count: int) -> list[i
     return [usable[i] for i in found if i is not None]
 
 
-def _exhaust(edges: Sequence[Edge], limits: Sequence[Limit], known: Sequence[int]) -> list[int]:
+def _exhaust(
+    edges: Sequence[Edge], limits: Sequence[Limit], known: Sequence[int], steps: int
+) -> list[int]:
     """Return the best choice, or the best found in many steps; never worse than `known`.
 
     Where the best choice without limits breaks one, at least one edge of the chain that breaks
@@ -116,7 +121,7 @@ def _exhaust(edges: Sequence[Edge], limits: Sequence[Limit], known: Sequence[int
     count = len(limits)
     waiting: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, tuple(range(len(edges))))]
     number = 0
-    for _ in range(_STEPS):
+    for _ in range(steps):
         if not waiting or waiting[0][0] >= least:
             break
         _, _, usable = heappop(waiting)

@@ -51,6 +51,9 @@ DEFAULT_FACTOR = 2.0
 _AHEAD_COUNT = 64
 """Number of connected snapshots up to which more than one room for further runs is tried."""
 
+_STEPS_AHEAD = 50
+"""Number of partial choices to look at for each such room: what follows is a guess anyway."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainChoice:
@@ -113,7 +116,7 @@ def chain_measurements(
 class _Choosing:
     """One choice, over numbers instead of identities."""
 
-    __slots__ = ("_beyond", "_diffs", "_edges", "_known", "_missing", "_tips")
+    __slots__ = ("_barred", "_beyond", "_diffs", "_edges", "_known", "_missing", "_tips")
 
     def __init__(self, known: ChainKnowledge, missing: Sequence[Snapshot]) -> None:
         self._known = known
@@ -122,6 +125,7 @@ class _Choosing:
         self._diffs: list[Diff] = []
         self._edges: list[Edge] = []
         self._beyond = 0
+        self._barred: dict[int, int] = {}  # by node: the least weight of those beyond its limit
         self._add_edges()
 
     def choose(self) -> tuple[ChainChoice, set[UUID]]:
@@ -156,7 +160,9 @@ class _Choosing:
                     continue
                 diff = chosen[uuid] = self._diffs[indices[best[place]]]
                 costs[uuid] = Chain(forest.links[place], forest.nbytes[place])
-                reasons[uuid] = self._reason(diff, free=best[place] == relaxed[place], fresh=fresh)
+                weight = edges[best[place]].weight
+                free = best[place] == relaxed[place] and weight <= self._barred.get(node, weight)
+                reasons[uuid] = self._reason(diff, free=free, fresh=fresh)
                 fresh = fresh and diff.parent is not None
         return ChainChoice(chosen=chosen, costs=costs, reasons=reasons), lost
 
@@ -197,6 +203,8 @@ class _Choosing:
             if start != ROOT or limits[node].allows(edge.links + 1, edge.base + edge.nbytes):
                 self._diffs.append(diff)
                 self._edges.append(edge)
+            else:
+                self._barred[node] = min(edge.weight, self._barred.get(node, edge.weight))
         # Without a full stream a node may be out of reach; a step beyond all costs tells so.
         self._beyond = 1 + sum(edge.weight for edge in self._edges)
         self._edges += (
@@ -239,7 +247,8 @@ class _Choosing:
             inner = [edges[i] for i in usable]
             if len({edge.to for edge in inner if edge.parent == ROOT}) < len(group):
                 break
-            found = [usable[i] for i in cheapest(inner, narrow, unlimited(inner, len(group)))]
+            start = unlimited(inner, len(group))
+            found = [usable[i] for i in cheapest(inner, narrow, start, steps=_STEPS_AHEAD)]
             other = self._rating(edges, found, limits, tips)
             if other < rating:
                 best, rating = found, other
@@ -251,7 +260,7 @@ class _Choosing:
         chosen: Sequence[int],
         limits: Sequence[Limit],
         tips: Mapping[int, int],
-    ) -> tuple[int, Fraction, int]:
+    ) -> tuple[int, Fraction, int, int]:
         """Return snapshots out of reach, bytes for each on average, and what decides then."""
         forest = Forest.of([edges[i] for i in chosen])
         room = min(
@@ -262,7 +271,9 @@ class _Choosing:
         nbytes += room * sum(self._known.stored(step) for step in tips.values())
         count = len(chosen) + room * len(tips)
         lost = sum(edges[i].weight >= self._beyond for i in chosen)
-        return lost, Fraction(nbytes, count), sum(edges[i].weight for i in chosen)
+        average = Fraction(nbytes, count)
+        # Of equals the one with more room, but for as long as nothing is known.
+        return lost, average, -room if average else 0, sum(edges[i].weight for i in chosen)
 
     def _reason(self, diff: Diff, *, free: bool, fresh: bool) -> Reason:
         if diff.parent is not None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from contract.stream_worlds import BucketWorld, DirectoryWorld, StreamWorld
+from contract.stream_worlds import BucketWorld, DirectoryWorld, StreamWorld, opened_bucket
 from contract.worlds import BtrfsWorld, MemoryWorld, Offer
-from support.s3_servers import S3Server, moto_server, seaweed_server
+from support.s3_servers import moto_server, seaweed_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from buttersink.stores.shelf import Shelf
     from contract.stream_worlds import StreamEnd
     from contract.worlds import End, World
 
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test in all worlds, or in those of the kind that it is about."""
     if "world" not in metafunc.fixturenames:
         return
-    kinds = (*_SUBVOLUME_WORLDS, *_STREAM_WORLDS)
+    kinds: tuple[object, ...] = (*_SUBVOLUME_WORLDS, *_STREAM_WORLDS)
     if "subvolume_world" in metafunc.fixturenames:
         kinds = _SUBVOLUME_WORLDS
     if "stream_world" in metafunc.fixturenames:
@@ -37,17 +37,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[S3Server]:
-    """Return a server of buckets."""
-    with moto_server() as server:
-        yield server
+def moto() -> Iterator[Shelf]:
+    """Return a bucket of a server that has many features."""
+    with moto_server() as server, opened_bucket(server) as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="session")
-def seaweedfs() -> Iterator[S3Server]:
-    """Return a server of buckets, which also verifies what it gets."""
-    with seaweed_server() as server:
-        yield server
+def seaweedfs() -> Iterator[Shelf]:
+    """Return a bucket of a server that verifies what it gets."""
+    with seaweed_server() as server, opened_bucket(server) as bucket:
+        yield bucket
 
 
 @pytest.fixture
@@ -60,19 +60,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def _make_world(request: pytest.FixtureRequest) -> World:
     if request.param == "memory":
         return MemoryWorld()
+    if request.param in {"moto", "seaweedfs"}:
+        bucket: Shelf = request.getfixturevalue(request.param)
+        return BucketWorld(bucket)
     scratch: Path = request.getfixturevalue("scratch")
-    if request.param == "btrfs":
-        return BtrfsWorld(scratch)
-    if request.param == "directory":
-        return DirectoryWorld(scratch)
-    server: S3Server = request.getfixturevalue(request.param)
-    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOME", str(scratch))
-    return BucketWorld(server, scratch / "state")
+    return BtrfsWorld(scratch) if request.param == "btrfs" else DirectoryWorld(scratch)
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
+from uuid import uuid4
 
+import pytest
 import zstandard
 
 from buttersink.model import Diff
@@ -20,7 +24,7 @@ from contract.worlds import SNAPSHOT_BYTES, MemoryWorld
 from support.shelves import leave_upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -37,13 +41,13 @@ class StreamEnd(ABC):
         prefix: Empty, or ending in a slash.
     """
 
-    def __init__(self, stores: ExitStack, prefix: str) -> None:
-        self._stores = stores
+    def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.shelf = self.open_shelf()
 
     @abstractmethod
-    def _open_shelf(self) -> Shelf: ...
+    def open_shelf(self) -> Shelf:
+        """Return a handle of the shelf, as another run would have it, if there can be several."""
 
     @abstractmethod
     def beside(self) -> StreamEnd: ...
@@ -53,12 +57,6 @@ class StreamEnd(ABC):
 
     @abstractmethod
     def is_occupied(self, path: str) -> bool: ...
-
-    def open_shelf(self) -> Shelf:
-        """Return another handle of the shelf; it is closed with the world."""
-        shelf = self._open_shelf()
-        self._stores.callback(shelf.close)
-        return shelf
 
     def open(
         self, storing: Storing | None = None, wrap: Callable[[Shelf], Shelf] = lambda shelf: shelf
@@ -130,10 +128,13 @@ class DirectoryEnd(StreamEnd):
     def __init__(self, stores: ExitStack, path: Path) -> None:
         path.mkdir(exist_ok=True)
         self.path = path
-        super().__init__(stores, "")
+        self._stores = stores
+        super().__init__("")
 
-    def _open_shelf(self) -> Shelf:
-        return DirectoryShelf(str(self.path))
+    def open_shelf(self) -> Shelf:
+        shelf = DirectoryShelf(str(self.path))
+        self._stores.callback(shelf.close)
+        return shelf
 
     def beside(self) -> DirectoryEnd:
         return DirectoryEnd(self._stores, self.path.with_name(f"{self.path.name} beside"))
@@ -150,15 +151,15 @@ class DirectoryEnd(StreamEnd):
 class BucketEnd(StreamEnd):
     """A prefix of a bucket."""
 
-    def __init__(self, stores: ExitStack, settings: S3Settings, prefix: str) -> None:
-        self._settings = settings
-        super().__init__(stores, prefix)
+    def __init__(self, bucket: Shelf, prefix: str) -> None:
+        self._bucket = bucket
+        super().__init__(prefix)
 
-    def _open_shelf(self) -> Shelf:
-        return open_shelf(self._settings)
+    def open_shelf(self) -> Shelf:
+        return self._bucket
 
     def beside(self) -> BucketEnd:
-        return BucketEnd(self._stores, self._settings, f"{self.prefix[:-1]}2/")
+        return BucketEnd(self._bucket, f"{self.prefix[:-1]}2/")
 
     def occupy(self, path: str) -> None:
         self.put(path, b"something else")
@@ -204,17 +205,32 @@ class DirectoryWorld(StreamWorld):
 
 
 class BucketWorld(StreamWorld):
-    """A new bucket for each destination; the credentials are in the environment."""
+    """A prefix of its own for each destination in one bucket, which is opened only once.
 
-    def __init__(self, server: S3Server, state: Path) -> None:
+    Making a client of boto3 takes longer than most tests.
+    """
+
+    def __init__(self, bucket: Shelf) -> None:
         super().__init__()
-        self._server = server
-        self._state = state
+        self._bucket = bucket
 
     def destination(self) -> BucketEnd:
+        return BucketEnd(self._bucket, f"{uuid4()}/laptop/")
+
+
+@contextmanager
+def opened_bucket(server: S3Server) -> Iterator[Shelf]:
+    """Open a new bucket of a server, with nothing of the environment that tests run in."""
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            environment.delenv(name)
+        for name, value in server.environment().items():
+            environment.setenv(name, value)
+        environment.setenv("HOME", directory)
         settings = S3Settings(
-            bucket=self._server.fresh_bucket(),
-            endpoint_url=self._server.endpoint_url,
-            state_directory=str(self._state),
+            bucket=server.fresh_bucket(),
+            endpoint_url=server.endpoint_url,
+            state_directory=os.path.join(directory, "state"),
         )
-        return BucketEnd(self._stores, settings, "laptop/")
+        with closing(open_shelf(settings)) as shelf:
+            yield shelf

@@ -30,7 +30,7 @@ def moto() -> Iterator[S3Server]:
 def bucket_end(seaweed: S3Server, monkeypatch: pytest.MonkeyPatch) -> BucketEnd:
     """Return a prefix of a new bucket."""
     set_up_s3(monkeypatch, seaweed)
-    return BucketEnd(seaweed, seaweed.fresh_bucket())
+    return BucketEnd(seaweed)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ class Ends:
                 path.mkdir()
                 return DirectoryEnd(path)
             case _:
-                return BucketEnd(self._server, self._server.fresh_bucket())
+                return BucketEnd(self._server)
 
     def requests(self) -> Counter[str]:
         """Return how many requests there were of each operation so far."""

@@ -125,7 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in {"expect", "content-length"}  # it may come to be another
+        }
         trouble = self.server.met(_operation(self.command, self.path, headers), headers)
         trouble = trouble or Trouble()
         if trouble.is_dropped:

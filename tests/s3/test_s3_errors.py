@@ -53,23 +53,27 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "code", "kind", "text"), ANSWERS)
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: str(answer[1]))
 def test_each_answer_has_its_words(
-    moto: S3Server,
-    shelf_of: OpenShelf,
-    status: int,
-    code: str,
-    kind: type[ButterSinkError],
-    text: str,
+    moto: S3Server, shelf_of: OpenShelf, answer: tuple[int, str, type[ButterSinkError], str]
 ) -> None:
+    status, code, kind, text = answer
     with proxy_before(moto) as proxy:
         shelf = shelf_of(proxy.server, retry_seconds=0.0)
-        proxy.trouble(Trouble(status=status, body=xml_error(code)))
+        proxy.trouble(Trouble(operation="ListObjectsV2", status=status, body=xml_error(code)))
         with pytest.raises(ButterSinkError, match=text) as caught:
             list(shelf.objects("p/"))
     assert type(caught.value) is kind
     assert caught.value.message.startswith(f"listing {shelf.name}p/: ")
     assert "\n" not in str(caught.value)
+
+
+def test_an_endpoint_that_redirects_all_is_told_so(moto: S3Server, shelf_of: OpenShelf) -> None:
+    with proxy_before(moto) as proxy:
+        shelf = shelf_of(proxy.server, retry_seconds=0.0)
+        proxy.trouble(Trouble(status=301))
+        with pytest.raises(UsageError, match="the service redirects requests"):
+            list(shelf.objects("p/"))
 
 
 def test_what_the_service_says_was_denied_is_named(moto: S3Server, shelf_of: OpenShelf) -> None:

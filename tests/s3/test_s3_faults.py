@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink.errors import ButterSinkError, TransferError, UnavailableError, UsageError
+from buttersink.errors import (
+    ButterSinkError,
+    NotPermittedError,
+    TransferError,
+    UnavailableError,
+    UsageError,
+)
 from s3.faulty_proxy import FaultyProxy, Trouble, flipped, proxy_before, xml_error
 from s3.samples import LEAST_PART, content, noise, send, sha256, store, stored
 
@@ -242,6 +248,36 @@ def test_a_service_may_refuse_conditions(moto_proxy: FaultyProxy, shelf_of: Open
         with pytest.raises(ButterSinkError, match="there is an object already"):
             late()
     assert content(shelf, "p/key") == content(shelf, "p/other") == b"content"
+
+
+def test_a_copy_that_fails_leaves_nothing(moto_proxy: FaultyProxy, shelf_of: OpenShelf) -> None:
+    shelf = shelf_of(moto_proxy.server, copy_limit=LEAST_PART)
+    thing = store(shelf, "p/key", [noise(LEAST_PART), b"end"])
+    moto_proxy.trouble(
+        Trouble(operation="UploadPartCopy", status=403, body=xml_error("AccessDenied"))
+    )
+    with pytest.raises(NotPermittedError, match="s3:GetObject or s3:PutObject"):
+        shelf.move(thing, "trash/p/key")
+    assert [found.key for found in shelf.objects("")] == ["p/key"]
+    assert list(shelf.uploads("")) == []
+
+
+@pytest.mark.parametrize("refused", [("UploadPart", 1), ("CompleteMultipartUpload", 2)])
+def test_an_upload_that_another_program_began_without_checksums_goes_on(
+    seaweed: S3Server, shelf_of: OpenShelf, refused: tuple[str, int]
+) -> None:
+    bucket = seaweed.fresh_bucket()
+    begun = seaweed.client().create_multipart_upload(Bucket=bucket, Key="p/key")
+    operation, times = refused  # completing is tried with a condition, and without
+    with proxy_before(seaweed) as proxy:
+        shelf = shelf_of(proxy.server, bucket)
+        shelf.put("p/other", b"")  # tries out the service, before there is trouble
+        upload = shelf.resume("p/key", begun["UploadId"])
+        proxy.trouble(
+            Trouble(operation=operation, times=times, status=400, body=xml_error("InvalidRequest"))
+        )
+        upload.complete(send(upload, [b"content"]))
+        assert content(shelf, "p/key") == b"content"
 
 
 @pytest.mark.parametrize("next_marker", [True, False])

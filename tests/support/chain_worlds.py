@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING
 
 from buttersink.chain_knowledge import ChainKnowledge
@@ -17,13 +16,14 @@ from buttersink.model import Certainty, Chain, ChainLimits, Diff, Size, Snapshot
 from support.planning_worlds import inventory, series, uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from random import Random
+    from uuid import UUID
 
     from buttersink.measuring import Measurement
 
-Rule = Callable[[Diff], int] if TYPE_CHECKING else object
-"""Bytes of the plain stream of a diff."""
+    Rule = Callable[[Diff], int]
+    """Bytes of the plain stream of a diff."""
 
 FREE = ChainLimits(links=1000, factor=float("inf"))
 
@@ -76,34 +76,57 @@ def total(choice: ChainChoice, sizes: Mapping[Diff, Size]) -> int:
     return sum(sizes[d].nbytes for d in choice.chosen.values())
 
 
+def some_request(random: Random, *, least: int = 2, most: int) -> ChainRequest:
+    """Return a request for a few snapshots, of which some are stored, with narrow limits."""
+    snapshots = series(random.randint(least, most))
+    limits = ChainLimits(
+        links=random.randint(1, 4), factor=random.choice((1.0, 1.2, 1.5, 2.0, float("inf")))
+    )
+    stored: dict[Diff, int] = {}
+    for number in range(1, random.randint(1, len(snapshots))):
+        parent = number - 1 if number > 1 and random.random() < 0.8 else None
+        stored[diff(number, parent)] = random.randint(10, 100) if parent else 100
+    return storing(snapshots, stored=stored, limits=limits)
+
+
 def best_of_all(request: ChainRequest, sizes: Mapping[Diff, Size]) -> int:
-    """Return the fewest bytes within the limits, found by trying every choice."""
+    """Return the fewest bytes within the limits, found by trying every choice that may be best."""
     known = ChainKnowledge.of(request, sizes)
-    options = [list(known.diffs_of(s.uuid)) for s in request.missing]
-    least = sum(sizes[Diff(s.uuid)].nbytes for s in request.missing)
-    for choice in product(*options):
-        nbytes = sum(sizes[d].nbytes for d in choice)
-        if nbytes < least and kept(request, sizes, {d.to: d for d in choice}):
-            least = nbytes
-    return least
+    options = [
+        sorted(known.diffs_of(s.uuid), key=lambda d: sizes[d].nbytes) for s in request.missing
+    ]
+    rest = [sum(sizes[several[0]].nbytes for several in options[n:]) for n in range(len(options))]
+    best = sum(sizes[Diff(s.uuid)].nbytes for s in request.missing)
+
+    def extend(chosen: dict[UUID, Diff], spent: int) -> None:
+        nonlocal best
+        if len(chosen) == len(options):
+            if kept(request, sizes, chosen):
+                best = spent
+            return
+        for d in options[len(chosen)]:
+            nbytes = spent + sizes[d].nbytes
+            if nbytes + sum(rest[len(chosen) + 1 : len(chosen) + 2]) >= best:
+                break
+            extend({**chosen, d.to: d}, nbytes)
+
+    extend({}, 0)
+    return best
 
 
-def kept(
-    request: ChainRequest, sizes: Mapping[Diff, Size], chosen: Mapping[object, Diff]
-) -> bool:
+def kept(request: ChainRequest, sizes: Mapping[Diff, Size], chosen: Mapping[UUID, Diff]) -> bool:
     """Whether the diffs make chains, and all of them are within the limits."""
     return all(
         (chain := chain_of(request, sizes, chosen, d)) is not None
         and chain.links <= request.limits.links
         and chain.nbytes
-        <= request.limits.factor
-        * round(request.limits.stored_fraction * sizes[Diff(d.to)].nbytes)
+        <= request.limits.factor * round(request.limits.stored_fraction * sizes[Diff(d.to)].nbytes)
         for d in chosen.values()
     )
 
 
 def chain_of(
-    request: ChainRequest, sizes: Mapping[Diff, Size], chosen: Mapping[object, Diff], last: Diff
+    request: ChainRequest, sizes: Mapping[Diff, Size], chosen: Mapping[UUID, Diff], last: Diff
 ) -> Chain | None:
     """Follow a chain link by link; None if it ends in a circle or nowhere."""
     stored = {d.to: (d, size.nbytes) for d, size in request.stored}
@@ -134,7 +157,7 @@ class Measured:
     rounds: int
 
 
-def choose_measuring(request: ChainRequest, rule: Rule, *, rounds: int = 400) -> Measured:
+def choose_measuring(request: ChainRequest, rule: Rule, *, rounds: int = 60) -> Measured:
     """Choose and measure by turns until the choice is final, as a run does."""
     sizes: dict[Diff, Size] = {}
     done: list[Measurement] = []
@@ -146,9 +169,7 @@ def choose_measuring(request: ChainRequest, rule: Rule, *, rounds: int = 400) ->
         for measurement in todo:
             nbytes, limit = rule(measurement.diff), measurement.limit
             over = limit is not None and nbytes > limit
-            sizes[measurement.diff] = (
-                Size(limit or 0, Certainty.AT_LEAST) if over else Size(nbytes)
-            )
+            sizes[measurement.diff] = Size(limit or 0, Certainty.AT_LEAST) if over else Size(nbytes)
         done += todo
         choice = choose_chains(request, sizes)
     return Measured(choice=choice, sizes=sizes, measurements=done, rounds=count)
@@ -161,7 +182,6 @@ class Daily:
     stored: dict[Diff, int] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
     measured: int = 0
-    most_rounds: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -169,21 +189,20 @@ class Daily:
 
 
 def run_daily(
-    days: int, rule: Rule, limits: ChainLimits, *, look_ahead: bool = True
+    days: int, rule: Rule, limits: ChainLimits, *, look_ahead: bool = True, every: int = 1
 ) -> Daily:
-    """Store one snapshot a day, each with what is known that day."""
+    """Store one snapshot a day, by a run every so many days, with what is known that day."""
     daily = Daily()
     snapshots = series(days)
-    for day in range(days):
+    for day in range(every - 1, days, every):
         request = storing(
             snapshots[: day + 1], stored=daily.stored, limits=limits, look_ahead=look_ahead
         )
         measured = choose_measuring(request, rule)
-        chosen = measured.choice.chosen[snapshots[day].uuid]
-        daily.stored[chosen] = round(limits.stored_fraction * rule(chosen))
-        daily.chains.append(measured.choice.costs[snapshots[day].uuid])
+        for each, chosen in measured.choice.chosen.items():
+            daily.stored[chosen] = round(limits.stored_fraction * rule(chosen))
+            daily.chains.append(measured.choice.costs[each])
         daily.measured += len(measured.measurements)
-        daily.most_rounds = max(daily.most_rounds, measured.rounds)
     return daily
 
 
@@ -220,4 +239,3 @@ def best_in_hindsight(days: int, links: int, full: int, step: Callable[[int], fl
     for n in range(1, days + 1):
         best.append(min(best[j] + full + below[n - j - 1] for j in range(n)))
     return best[days]
-

@@ -135,13 +135,24 @@ class DirectoryEnd:
         (self.path / key).unlink()
 
 
-@dataclass(frozen=True, slots=True)
 class BucketEnd:
-    """A prefix of a bucket."""
+    """A prefix of a bucket.
 
-    server: S3Server
-    bucket: str
-    prefix: str = PREFIX
+    Attributes:
+        bucket: The bucket's name.
+        client: One of boto3, to look behind the command.
+    """
+
+    def __init__(self, server: S3Server, *, bucket: str = "", prefix: str = PREFIX) -> None:
+        """Use a bucket, a new one if none is named."""
+        self.client = server.client()
+        self.bucket = bucket or server.fresh_bucket()
+        self._prefix = prefix
+
+    @property
+    def prefix(self) -> str:
+        """See `StoredEnd`."""
+        return self._prefix
 
     @property
     def url(self) -> str:
@@ -163,20 +174,20 @@ class BucketEnd:
 
     def read(self, key: str) -> bytes:
         """See `StoredEnd`."""
-        answer = self.server.client().get_object(Bucket=self.bucket, Key=key)
+        answer = self.client.get_object(Bucket=self.bucket, Key=key)
         content: bytes = answer["Body"].read()
         return content
 
     def write(self, key: str, data: bytes) -> None:
         """See `StoredEnd`."""
-        self.server.client().put_object(Bucket=self.bucket, Key=key, Body=data)
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def remove(self, key: str) -> None:
         """See `StoredEnd`."""
-        self.server.client().delete_object(Bucket=self.bucket, Key=key)
+        self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def _listing(self) -> list[Mapping[str, object]]:
-        pages = self.server.client().get_paginator("list_objects_v2")
+        pages = self.client.get_paginator("list_objects_v2")
         return [
             found
             for page in pages.paginate(Bucket=self.bucket)

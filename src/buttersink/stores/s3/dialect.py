@@ -74,9 +74,13 @@ class Dialect:
                 self._traits = self._try_out(key)
             return self._traits
 
+    def encryption(self, key: str) -> dict[str, Any]:
+        """Return the parameters for the encryption of a new object."""
+        return dict(self.traits(key).encryption)
+
     def new_object(self, key: str) -> dict[str, Any]:
         """Return the parameters for a new object: encryption and storage class."""
-        return {**self.traits(key).encryption, **self._class}
+        return {**self.encryption(key), **self._class}
 
     def sums(self, key: str) -> dict[str, Any]:
         """Return the parameters for an upload whose parts come with checksums of their own."""

@@ -27,6 +27,7 @@ FOREIGN: Final = (
     ResponseParserError,
     HTTPError,
     OSError,
+    RecursionError,  # boto3 asks where a redirect leads, is redirected, and so on
     ValueError,  # an endpoint that is no address, a key that is not UTF-8
 )
 """All that boto3 is known to raise."""
@@ -52,6 +53,7 @@ class Fault(Enum):
     EXPIRED = auto()
     CLOCK = auto()
     REGION = auto()
+    REDIRECTED = auto()
     PART = auto()
     PART_SIZE = auto()
     STORAGE_CLASS = auto()
@@ -128,6 +130,11 @@ _MEANINGS: Final[dict[Fault, tuple[type[ButterSinkError], str, str]]] = {
     Fault.EXPIRED: (NotPermittedError, "the session token is not valid any more", "log in again"),
     Fault.CLOCK: (NotPermittedError, "this machine's clock is wrong", "set it, by NTP best"),
     Fault.REGION: (UsageError, "the bucket is in another region", "name its region"),
+    Fault.REDIRECTED: (
+        UsageError,
+        "the service redirects requests",
+        "check the endpoint: https or http, and the region",
+    ),
     Fault.PART: (TransferError, "a part is not what was sent", "run again"),
     Fault.PART_SIZE: (TransferError, "a part is too small or too large", "change the part size"),
     Fault.STORAGE_CLASS: (UsageError, "the service has no such storage class", ""),
@@ -135,7 +142,7 @@ _MEANINGS: Final[dict[Fault, tuple[type[ButterSinkError], str, str]]] = {
     Fault.NO_CREDENTIALS: (NotPermittedError, "no credentials found", _CREDENTIALS_HINT),
     Fault.SETUP: (UsageError, "the settings can't be used", ""),
     Fault.TLS: (
-        UnavailableError,
+        TransferError,
         "the connection can't be made secure",
         "name the authority's certificate in AWS_CA_BUNDLE",
     ),
@@ -166,6 +173,7 @@ _KINDS: Final[tuple[tuple[tuple[type[Exception], ...], Fault], ...]] = (
         Fault.NO_CREDENTIALS,
     ),
     ((boto.TokenRetrievalError, boto.SSOError), Fault.EXPIRED),
+    ((RecursionError,), Fault.REDIRECTED),
     ((boto.SSLError,), Fault.TLS),
     (
         (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError),
@@ -216,7 +224,8 @@ def failure_of(error: Exception) -> Failure:
     """Tell what is wrong from one of the `FOREIGN` errors."""
     if isinstance(error, boto.ClientError):
         return _answered(error)
-    return Failure(fault=_unanswered(error), detail=_one_line(str(error)))
+    fault = _unanswered(error)
+    return Failure(fault=fault, detail="" if fault is Fault.REDIRECTED else _one_line(str(error)))
 
 
 def user_error(failure: Failure, doing: str) -> ButterSinkError:
@@ -266,6 +275,10 @@ def _fault_by_status(code: str, status: int) -> Fault:
 def _unanswered(error: Exception) -> Fault:
     if isinstance(error, boto.SSLError) and "EOF occurred" in str(error):
         return Fault.BROKEN  # cut during the handshake
+    if isinstance(error, boto.HTTPClientError):
+        inner = error.kwargs.get("error")
+        if isinstance(inner, RecursionError):
+            return Fault.REDIRECTED
     return next(fault for kinds, fault in _KINDS if isinstance(error, kinds))
 
 

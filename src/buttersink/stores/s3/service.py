@@ -28,6 +28,9 @@ _READ_SECONDS: Final = 60
 _COPY_SECONDS: Final = 900
 """Without an answer: some services say nothing until all bytes are copied or joined."""
 
+_QUICK_ATTEMPTS: Final = 3
+"""That boto3 makes by itself, with pauses of a second or two, before ours become longer."""
+
 _COPYING: Final = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"})
 _NONE: Final[frozenset[Fault]] = frozenset()
 _WITHOUT_ANSWER: Final = frozenset(
@@ -57,11 +60,11 @@ class Service:
                 profile_name=settings.profile, region_name=settings.region
             )
             style = _style(settings.path_style, settings.endpoint_url)
-            self._client = self._new_client(style, _READ_SECONDS)
+            self._client = self._new_client(style, _READ_SECONDS, _QUICK_ATTEMPTS)
             # The endpoint may also come from the environment or the profile.
             self._style = _style(settings.path_style, str(self._client.meta.endpoint_url))
             if self._style != style:
-                self._client = self._new_client(self._style, _READ_SECONDS)
+                self._client = self._new_client(self._style, _READ_SECONDS, _QUICK_ATTEMPTS)
             self._credentials = self._session.get_credentials()
         except FOREIGN as error:
             raise user_error(failure_of(error), f"opening {self.name}") from error
@@ -152,10 +155,10 @@ class Service:
             return self._client
         with self._lock:
             if self._copying_client is None:
-                self._copying_client = self._new_client(self._style, _COPY_SECONDS)
+                self._copying_client = self._new_client(self._style, _COPY_SECONDS, 1)
             return self._copying_client
 
-    def _new_client(self, style: str, read_seconds: int) -> Any:
+    def _new_client(self, style: str, read_seconds: int, attempts: int) -> Any:
         # Checksums are sent as headers of our own choice: boto3's default is a trailer, which
         # several services refuse. With that, hashing each body once more for the signature
         # would only cost time.
@@ -165,7 +168,7 @@ class Service:
             s3=addressing,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=self._settings.jobs + 2,
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=read_seconds,

@@ -26,7 +26,8 @@ class S3Settings:
         endpoint_url: Of a service other than AWS, such as https://minio.example:9000.
         region: Of the bucket.
         profile: Section of ~/.aws/config and ~/.aws/credentials.
-        storage_class: Of new objects, such as STANDARD_IA; empty for the bucket's own.
+        storage_class: Of objects that are uploaded or copied, such as STANDARD_IA; empty for the
+            bucket's own, which small objects always get.
         sse: Encryption that the service is asked for: "AES256", "aws:kms", "aws:kms:KEY", or
             "none" to leave it to the bucket.
         jobs: Requests that may be under way at once.

@@ -221,7 +221,9 @@ class S3Shelf:
         self._service.close()
 
     def _put_once(self, doing: str, key: str, data: bytes, *, replace: bool) -> dict[str, object]:
-        request = {"Key": key, "Body": data, **self._dialect.new_object(key), **md5_header(data)}
+        # The storage class is left to the bucket: small objects are read by every run, and the
+        # cheap classes charge for more bytes than they have.
+        request = {"Key": key, "Body": data, **self._dialect.encryption(key), **md5_header(data)}
         expected = frozenset({Fault.DIGEST})
         if replace:
             return self._service.request("put_object", doing, expected=expected, **request)

@@ -1,0 +1,27 @@
+"""A server of S3 for the whole run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.s3_servers import S3Server, seaweed_server
+from support.stored_ends import set_up_s3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def seaweed_process() -> Iterator[S3Server]:
+    with seaweed_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def seaweed(seaweed_process: S3Server) -> Iterator[S3Server]:
+    """Return a server to which the environment has the credentials."""
+    with pytest.MonkeyPatch.context() as environment:
+        set_up_s3(environment, seaweed_process)
+        yield seaweed_process
