@@ -7,7 +7,7 @@ then the plan is carried out as it stands. A dry run is a run that ends at the p
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buttersink import events
 from buttersink.execution import carry_out
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from buttersink.events import Emit
     from buttersink.settings import Settings
     from buttersink.store import Sink, Source
+
+_HOW_TO_THAW: Final = (
+    "what is archived can't be read: --thaw DAYS asks for it; that takes hours, then run again"
+)
 
 
 def clean_partials(store: Sink, settings: Settings, emit: Emit) -> events.Finished:
@@ -50,10 +54,10 @@ def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> e
                 dry_run=settings.dry_run,
             )
         )
+        _thaw(source, plan, settings, emit)
         if settings.dry_run:
             skipped = sum(isinstance(step, Skip) for step in plan.steps)
             return events.Finished(failed=skipped)
-        _thaw(source, plan, settings, emit)
         finished = carry_out(
             source, destination, plan, emit, bytes_per_second=settings.bytes_per_second
         )
@@ -64,8 +68,14 @@ def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> e
 
 
 def _thaw(source: Source, plan: Plan, settings: Settings, emit: Emit) -> None:
-    """Ask for the archived streams without which some snapshots are skipped."""
-    archived = [d for s in plan.steps if isinstance(s, Skip) for d in s.archived]
-    if archived and settings.storing.thaw_days:
-        source.thaw(archived, settings.storing.thaw_days)
-        emit(events.ThawRequested(count=len(archived), days=settings.storing.thaw_days))
+    """Ask for the archived streams without which some snapshots are skipped, or say how to."""
+    skipped = (step for step in plan.steps if isinstance(step, Skip))
+    archived = [*dict.fromkeys(diff for step in skipped for diff in step.archived)]
+    days = settings.storing.thaw_days
+    if not archived:
+        return
+    if days is None:
+        emit(events.Warned(message=_HOW_TO_THAW))
+    elif not settings.dry_run:
+        source.thaw(archived, days)
+        emit(events.ThawRequested(count=len(archived), days=days))

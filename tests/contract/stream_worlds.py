@@ -24,7 +24,7 @@ from contract.worlds import SNAPSHOT_BYTES, MemoryWorld
 from support.shelves import leave_upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -58,11 +58,9 @@ class StreamEnd(ABC):
     @abstractmethod
     def is_occupied(self, path: str) -> bool: ...
 
-    def open(
-        self, storing: Storing | None = None, wrap: Callable[[Shelf], Shelf] = lambda shelf: shelf
-    ) -> StreamStore:
-        """Return another store; `wrap` may put something between it and its shelf."""
-        shelf = wrap(self.open_shelf())
+    def open(self, storing: Storing | None = None, shelf: Shelf | None = None) -> StreamStore:
+        """Return another store, on another handle of the shelf or on what wraps one."""
+        shelf = shelf or self.open_shelf()
         return StreamStore(shelf, self.prefix, name="the end", storing=storing or Storing())
 
     def content(self, path: str) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from buttersink.stores.shelf import Shelf, Upload
+    from buttersink.stores.shelf import Shelf, ShelfObject, Upload
 
 
 class WatchedShelf:
@@ -20,7 +20,9 @@ class WatchedShelf:
         most_at_once: How many parts were on their way at a time.
     """
 
-    def __init__(self, shelf: Shelf, *, before_part: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, shelf: Shelf, *, before_part: Callable[[int], None] = lambda _: None
+    ) -> None:
         """Call `before_part` with the number of each part, before it is sent."""
         self._shelf = shelf
         self._before_part = before_part
@@ -36,9 +38,10 @@ class WatchedShelf:
     def as_shelf(self) -> Shelf:
         return cast("Shelf", self)
 
-    def put(self, key: str, data: bytes, *, replace: bool = True) -> None:
-        self._shelf.put(key, data, replace=replace)
+    def put(self, key: str, data: bytes, *, replace: bool = True) -> ShelfObject:
+        thing = self._shelf.put(key, data, replace=replace)
         self.single.append(key)
+        return thing
 
     def begin(self, key: str) -> Upload:
         return cast("Upload", _WatchedUpload(self, self._shelf.begin(key)))
@@ -59,7 +62,6 @@ class WatchedShelf:
         with self._lock:
             self.parts.append(number)
         return tag
-
 
 
 class _WatchedUpload:

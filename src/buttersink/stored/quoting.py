@@ -1,7 +1,7 @@
 """Paths of any bytes as plain ASCII: percent-encoding, as used in keys and in JSON.
 
-Each byte outside of 0x20 to 0x7E, and `%` itself, is `%` and two upper-case hex digits. Slashes
-stay, so that the parts of a path stay parts.
+Each byte outside of 0x20 to 0x7E, `%` itself and the backslash are `%` and two upper-case hex
+digits. Slashes stay, so that the parts of a path stay parts.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_QUOTED: Final = re.compile(r"[^ -$&-~]")
+_QUOTED: Final = re.compile(r"[^ -$&-\[\]-~]")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
 
-_NOT_TEXT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Control characters, bytes that are not UTF-8 (as surrogateescape), and two characters that XML
-1.0 can't express, in which S3 lists keys (https://www.w3.org/TR/xml/#charsets)."""
+_NOT_TEXT: Final = re.compile("[\x00-\x1f\\\\\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, the backslash (which some services take for a slash), bytes that are not
+UTF-8 (as surrogateescape), and two characters that XML 1.0 can't express, in which S3 lists keys
+(https://www.w3.org/TR/xml/#charsets)."""
 
 
 def is_plain_text(path: str) -> bool:

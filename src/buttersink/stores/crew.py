@@ -74,3 +74,4 @@ class Crew:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            del job  # and what it was about, while there is nothing else to do

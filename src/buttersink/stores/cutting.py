@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Final, Self
 
 from buttersink.stored.seekable import FRAME_BYTES, SeekTableBuilder, compress_frame
@@ -34,14 +35,11 @@ _FRAMES_AHEAD: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of an object, numbered from 1, that begins at `offset`.
-
-    Whoever sends it must not keep the data, unless it is the last one: its memory is used again.
-    """
+    """A part of an object, numbered from 1, that begins at `offset`."""
 
     number: int
     offset: int
-    data: bytearray
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +93,8 @@ class Cutter:
         self._table = SeekTableBuilder()
         self._number = 1
         self._offset = 0
-        self._part = bytearray()
-        """The part being filled, of the size that it shall get."""
-        self._filled = 0
-        """Bytes of it that are."""
-        self._spare: list[bytearray] = []
-        """Parts that were sent. Parts that grow, and come and go, would take twice the memory."""
+        self._part = BytesIO()
+        """The part being filled, up to where it stands."""
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +105,7 @@ class Cutter:
     @property
     def object_bytes(self) -> int:
         """Bytes of the object so far."""
-        return self._offset + self._filled
+        return self._offset + self._part.tell()
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes of the stream.
@@ -143,8 +137,7 @@ class Cutter:
             self._retire_frame()
         if self._level is not None:
             self._append(memoryview(self._table.encode()))
-        if self._filled:
-            del self._part[self._filled :]
+        if self._part.tell():
             self._close_part()
         while self._sending:
             self._sending.popleft().result()
@@ -178,29 +171,23 @@ class Cutter:
 
     def _append(self, rest: memoryview) -> None:
         while rest:
-            if not self._filled:
-                self._part = self._empty_part()
-            end = min(self._filled + len(rest), len(self._part))
-            taken = end - self._filled
-            memoryview(self._part)[self._filled : end] = rest[:taken]  # in place, without a copy
-            rest = rest[taken:]
-            self._filled = end
-            if end == len(self._part):
+            nbytes = self._part_bytes(self._number)
+            if self._number > 1 and not self._part.tell():
+                # The stream is long. A part that grows would be copied, again and again.
+                self._part.seek(nbytes - 1)
+                self._part.write(b"\0")
+                self._part.seek(0)
+            written = self._part.write(rest[: nbytes - self._part.tell()])
+            rest = rest[written:]
+            if self._part.tell() == nbytes:
                 self._close_part()
 
-    def _empty_part(self) -> bytearray:
-        nbytes = self._part_bytes(self._number)
-        while self._spare:
-            part = self._spare.pop()
-            if len(part) == nbytes:
-                return part
-        return bytearray(nbytes)
-
     def _close_part(self) -> None:
-        part = Part(number=self._number, offset=self._offset, data=self._part)
+        self._part.truncate()
+        part = Part(number=self._number, offset=self._offset, data=self._part.getvalue())
         self._number += 1
         self._offset += len(part.data)
-        self._part, self._filled = bytearray(), 0
+        self._part = BytesIO()
         hashing = self._object_hasher.submit(self._object_hash.update, part.data)
         self._free.acquire()
         self._raise_failure()
@@ -212,7 +199,6 @@ class Cutter:
         try:
             self._send(part)
             hashing.result()  # until then it is held
-            self._spare.append(part.data)
         except BaseException:
             self._failed.set()
             raise

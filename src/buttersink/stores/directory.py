@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import CorruptStreamError, MissingError, PathTakenError
+from buttersink.errors import CorruptStreamError, MissingError, PathTakenError, TransferError
 from buttersink.stores import beneath
 from buttersink.stores.directory_files import (
     Files,
@@ -115,7 +115,7 @@ class DirectoryShelf:
                 start += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def put(self, key: str, data: bytes, *, replace: bool = True) -> None:
+    def put(self, key: str, data: bytes, *, replace: bool = True) -> ShelfObject:
         """See `shelf.Shelf`."""
 
         def fill(fd: int) -> bool:
@@ -123,6 +123,10 @@ class DirectoryShelf:
             return True
 
         self._store(key, fill, replace=replace)
+        thing = self.stat(key)
+        if thing is None or thing.nbytes != len(data):
+            raise TransferError(f"{self.name}{key} is not what was stored a moment ago")
+        return thing
 
     def begin(self, key: str) -> Upload:
         """See `shelf.Shelf`.

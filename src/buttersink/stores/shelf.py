@@ -161,8 +161,8 @@ class Shelf(Protocol):
             TransferError: It can't be read.
         """
 
-    def put(self, key: str, data: bytes, *, replace: bool = True) -> None:
-        """Store a small object at once: whole or not at all.
+    def put(self, key: str, data: bytes, *, replace: bool = True) -> ShelfObject:
+        """Store a small object at once, and return it: whole, verified and durable.
 
         Raises:
             PathTakenError: There is one already, and `replace` is false.

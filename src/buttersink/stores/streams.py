@@ -353,10 +353,7 @@ class StreamStore(StreamSource):
             self._shelved.add(moved)
 
     def _put(self, key: str, data: bytes) -> None:
-        self.shelf.put(key, data)
-        thing = self.shelf.stat(key)
-        if thing is not None:
-            self._shelved.add(thing)
+        self._shelved.add(self.shelf.put(key, data))
 
     def _discard(self, thing: ShelfObject) -> None:
         self.shelf.move(thing, trash_key(thing.key))

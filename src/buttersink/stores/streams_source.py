@@ -108,7 +108,7 @@ class StreamSource:
         for diff in diffs:
             thing = self.best(diff).thing
             if thing.archived and (why := self.shelf.readable(thing)):
-                found[diff] = f"{self.shelf.name}{thing.key} {why}"
+                found[diff] = f"{self.shelf.name}{thing.key}: {why}"
         return found
 
     def thaw(self, diffs: Iterable[Diff], days: int) -> None:
@@ -121,7 +121,7 @@ class StreamSource:
         """See `store.Source`."""
         holding = self.best(diff)
         if holding.thing.archived and (why := self.shelf.readable(holding.thing)):
-            raise TransferError(f"{self.shelf.name}{holding.thing.key} {why}", _ARCHIVED)
+            raise TransferError(f"{self.shelf.name}{holding.thing.key}: {why}", _ARCHIVED)
         guard = StreamGuard(
             Expectation(
                 to=frozenset({diff.to}),

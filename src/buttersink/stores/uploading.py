@@ -54,7 +54,7 @@ class Uploading:
         self._held: dict[int, JournalPart] = {}
         """Parts of the earlier upload that can be relied on."""
         self._sent: dict[int, SentPart] = {}
-        self._whole: tuple[bytearray, str] | None = None
+        self._whole: tuple[bytes, str] | None = None
         self._stopped = False
         self.resumed_bytes = 0
         self._journal = JournalFile.open(shelf.journal_path(header.key), create=False)
@@ -129,11 +129,7 @@ class Uploading:
         if self._whole is not None:
             data, _ = self._whole
             self._give_up()
-            self._shelf.put(key, bytes(data), replace=False)
-            thing = self._shelf.stat(key)
-            if thing is None or thing.nbytes != len(data):
-                raise TransferError(f"{self._shelf.name}{key} is not what was stored a moment ago")
-            return thing
+            return self._shelf.put(key, data, replace=False)
         if self._held.keys() - self._sent.keys():
             raise self._changed()
         thing = self._begun().complete(self.parts())

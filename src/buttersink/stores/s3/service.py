@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import boto3.session
 from botocore.config import Config
+from botocore.exceptions import IncompleteReadError
 
 from buttersink.errors import TransferError
 from buttersink.stores.s3.errors import (
@@ -179,7 +180,21 @@ class Service:
         client: Any = self._session.client(
             "s3", region_name=region, endpoint_url=self._settings.endpoint_url, config=config
         )
+        client.meta.events.register("before-parse.s3", _refuse_cut_body)
         return client
+
+
+def _refuse_cut_body(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """Raise for an answer whose connection was cut between its head and its body.
+
+    boto3 notices that only if at least a byte of the body came. Else it would take a listing for
+    that of an empty bucket.
+    """
+    body, announced = response_dict["body"], response_dict["headers"].get("content-length", "")
+    if operation_model.http["method"] == "HEAD" or not isinstance(body, bytes):
+        return  # there is none, or it is read bit by bit, and counted then
+    if announced.isdecimal() and len(body) < int(announced):
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=int(announced))
 
 
 def _style(path_style: bool | None, endpoint_url: str | None) -> str:  # noqa: FBT001 - a setting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import MissingError, PathTakenError, TransferError
@@ -15,14 +16,14 @@ from buttersink.stores.s3.reading import read_range
 from buttersink.stores.s3.service import Service
 from buttersink.stores.s3.settings import GIB, MIB
 from buttersink.stores.s3.upload import S3Upload
-from buttersink.stores.shelf import PartLimits
+from buttersink.stores.shelf import PartLimits, ShelfObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from buttersink.stores.s3.settings import S3Settings
-    from buttersink.stores.shelf import OpenUpload, Shelf, ShelfObject
+    from buttersink.stores.shelf import OpenUpload, Shelf
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; other services take no more
 # than 5 TiB in one object, whatever AWS does.
@@ -31,6 +32,8 @@ _MOST_PART: Final = 5 * GIB
 _MOST_BYTES: Final = 5 * 1024 * GIB
 
 _TIMES_SENT: Final = 3
+_CLASS_BYTES: Final = 128 << 10
+"""Objects in the classes of rare access are charged as if they had so many bytes at least."""
 
 
 class S3Shelf:
@@ -90,7 +93,7 @@ class S3Shelf:
         """Return exactly `nbytes` from `start` on; see `shelf.Shelf.read`."""
         return read_range(self._service, thing, start, nbytes)
 
-    def put(self, key: str, data: bytes, *, replace: bool = True) -> None:
+    def put(self, key: str, data: bytes, *, replace: bool = True) -> ShelfObject:
         """Store a small object at once; see `shelf.Shelf.put`."""
         doing = f"storing {self.name}{key}"
         if not replace and objects.head(self._service, key) is not None:
@@ -101,12 +104,12 @@ class S3Shelf:
             except RequestError as error:
                 if error.failure.fault is Fault.DIGEST:
                     continue
-                if error.failure.retried and self._holds(key, data):
-                    return  # the first attempt had stored it, only its answer was lost
+                if error.failure.retried and (thing := self._held(key, data)) is not None:
+                    return thing  # the first attempt had stored it, only its answer was lost
                 raise self._taken(key) from error
             tag = objects.bare_etag(answer)
             if tag == md5_hex(data) or not is_md5(tag) or not objects.has_content_etag(answer):
-                return
+                return ShelfObject(key=key, nbytes=len(data), modified=datetime.now(UTC), etag=tag)
             replace = True  # what is there now is the damaged object
         raise TransferError(
             f"{doing}: it arrived damaged {_TIMES_SENT} times", "check memory and network"
@@ -221,22 +224,23 @@ class S3Shelf:
         self._service.close()
 
     def _put_once(self, doing: str, key: str, data: bytes, *, replace: bool) -> dict[str, object]:
-        # The storage class is left to the bucket: small objects are read by every run, and the
-        # cheap classes charge for more bytes than they have.
-        request = {"Key": key, "Body": data, **self._dialect.encryption(key), **md5_header(data)}
+        # What is small or is replaced goes to the bucket's own storage class: the cheap ones
+        # charge for more bytes than it has, and receipts must never be archived.
+        small = replace or len(data) < _CLASS_BYTES
+        kept = self._dialect.encryption(key) if small else self._dialect.new_object(key)
+        request = {"Key": key, "Body": data, **kept, **md5_header(data)}
         expected = frozenset({Fault.DIGEST})
         if replace:
             return self._service.request("put_object", doing, expected=expected, **request)
         expected |= {Fault.PRECONDITION, Fault.CONFLICT}
         return self._dialect.create_new("put_object", doing, expected, **request)
 
-    def _holds(self, key: str, data: bytes) -> bool:
+    def _held(self, key: str, data: bytes) -> ShelfObject | None:
+        """Return the object at a key, if it is of these data."""
         thing = self.stat(key)
-        return (
-            thing is not None
-            and thing.nbytes == len(data)
-            and self.read(thing, 0, thing.nbytes) == data
-        )
+        if thing is None or thing.nbytes != len(data):
+            return None
+        return thing if self.read(thing, 0, thing.nbytes) == data else None
 
     def _taken(self, key: str) -> PathTakenError:
         return PathTakenError(f"there is an object already: {self.name}{key}")
