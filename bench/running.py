@@ -95,9 +95,11 @@ def _peak_bytes(pid: int) -> int:
 
     What wait4(2) tells would count the memory of the process that started it, too.
     """
-    with suppress(FileNotFoundError, ProcessLookupError):
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) << 10
+    with (
+        suppress(FileNotFoundError, ProcessLookupError),
+        open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines,
+    ):
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
     return 0

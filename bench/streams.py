@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.comparing import Figure, figure
-from bench.content import MIB, Stock, fill
-from bench.ground import drop_caches, program, run, words
-from bench.running import in_turns, script, watched
-from bench.services import JOBS, PART_MIB, bare, juicefs, rclone, seaweedfs
+from bench.content import Stock
+from bench.ground import drop_caches, words
+from bench.running import in_turns, script
+from bench.services import bare, juicefs, rclone, seaweedfs
 from bench.stream_costs import memory, requests
+from bench.stream_runs import Turn, nbytes_of, snapshot_of, synced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,27 +22,9 @@ if TYPE_CHECKING:
     from bench.running import Run
     from bench.services import S3Server, Serve
 
-_LARGE = 1000 * MIB
-_FILES = 800
-_SMALL = 31 << 10
 _SERVICES: tuple[tuple[str, Serve], ...] = (("JuiceFS", juicefs), ("SeaweedFS", seaweedfs))
 _AIM = 1 / 0.95
 """Ours may be so much slower than what the server can do at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one turn took.
-
-    Attributes:
-        whole: Seconds of all of it.
-        moving: Seconds in which data was moved, without starting, listing and planning.
-        cpu: Seconds of the processor, without those of a server.
-    """
-
-    whole: float
-    moving: float
-    cpu: float
 
 
 def streams(ground: Ground, extent: Extent) -> Iterator[Figure]:
@@ -61,24 +42,12 @@ def streams(ground: Ground, extent: Extent) -> Iterator[Figure]:
     yield from requests(ground, extent)
 
 
-def snapshot_of(top: Path, stock: Stock, extent: Extent) -> Path:
-    """Make a snapshot of about 1 GiB, most of it in one file; alone in its directory."""
-    live, snapshot = top / "live", top / "snapshots" / "one"
-    run("btrfs", "subvolume", "create", live)
-    fill(
-        live, stock, large=_LARGE // extent.divisor, files=_FILES // extent.divisor, small=_SMALL
-    )
-    snapshot.parent.mkdir()
-    run("btrfs", "subvolume", "snapshot", "-r", live, snapshot)
-    return snapshot
-
-
 def upload(
     ground: Ground, extent: Extent, snapshot: Path, what: str, serve: Serve
 ) -> Iterator[Figure]:
     """Store a stream in a bucket: each turn on a fresh server."""
     stream = words("btrfs", "send", "--quiet", snapshot)
-    nbytes = str(_LARGE // extent.divisor + 2 * _FILES * _SMALL // extent.divisor)
+    nbytes = str(nbytes_of(extent))
 
     def turn(contestant: Callable[[S3Server, str], Turn]) -> Callable[[], Turn]:
         def act() -> Turn:
@@ -161,9 +130,7 @@ def directory(
 
     def store() -> Turn:
         with _destination(ground) as point:
-            return synced(
-                ground, None, f"{snapshot.parent}/", f"dir://{point}/", compress=compress
-            )
+            return synced(ground, None, f"{snapshot.parent}/", f"dir://{point}/", compress=compress)
 
     def plain_store() -> Turn:
         with _destination(ground) as point:
@@ -190,30 +157,6 @@ def directory(
         turns = in_turns(extent.pairs, [restore, plain_restore])
         yield _whole(f"{what}: restore / {unpack} | receive; sync -f", turns)
         yield _moving(f"{what}: restore, moving / {unpack} | receive; sync -f", turns)
-
-
-def synced(
-    ground: Ground,
-    server: S3Server | None,
-    source: str,
-    destination: str,
-    *,
-    compress: bool = False,
-) -> Turn:
-    """Run ButterSink, and see how long it was moving streams."""
-    done = watched(
-        *(program("buttersink"), "--json", "--compress", "zstd:3" if compress else "none"),
-        *("--jobs", str(JOBS), "--part-size", str(PART_MIB)),
-        *(("--endpoint-url", server.endpoint_url) if server else ()),
-        *(source, destination),
-        environment={
-            "XDG_STATE_HOME": str(ground.directory / "state"),
-            **(server.environment() if server else {}),
-        },
-    )
-    events = [json.loads(line) for line in done.output.splitlines()]
-    moving = sum(event["seconds"] for event in events if event["event"] == "transfer_done")
-    return Turn(whole=done.seconds, moving=moving, cpu=done.cpu_seconds)
 
 
 @contextmanager

@@ -80,13 +80,7 @@ def _more_limits(chosen: Diff, known: ChainKnowledge) -> dict[Diff, int | None]:
     elif chosen not in bounds:
         # It would only shorten the chain, and what a full stream takes is too much for that.
         full = known.expected.get(Diff(chosen.to), 0)
-        limit = max(full, LEAST_LIMIT) if full else None
-        most = 2 * known.expected[chosen]
-        return {chosen: limit} | {
-            d: limit
-            for d in known.diffs_of(chosen.to)
-            if d not in bounds and d not in known.sizes and known.expected[d] <= most
-        }
+        return {chosen: max(full, LEAST_LIMIT) if full else None}
     if finals:
         limit = max(min(finals), LEAST_LIMIT)
         return {

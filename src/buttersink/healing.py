@@ -93,9 +93,14 @@ def find_healing(request: Request) -> Healing | None:
             request,
             wanted=(
                 *(s for s in request.wanted if s.uuid not in gone),
-                *(available[uuid] for uuid in sorted(links, key=lambda uuid: uuid.int)),
+                *(_placed(available[uuid]) for uuid in sorted(links, key=lambda uuid: uuid.int)),
             ),
         ),
         links=links,
         mended=mended,
     )
+
+
+def _placed(link: Snapshot) -> Snapshot:
+    """Return a link as if it were asked for: also one outside the directory goes somewhere."""
+    return link if link.paths else replace(link, paths=(link.path.lstrip("/"),))

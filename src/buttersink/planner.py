@@ -157,7 +157,8 @@ def _transfers(
         yield Transfer(
             snapshot=snapshot,
             diff=route.diff,
-            path=snapshot.path if route.link else places[uuid],
+            # What lies outside the prefix of its end has a path from the top there: "/x/y".
+            path=snapshot.path.lstrip("/") if route.link else places[uuid],
             size=route.size,
             reason=route.reason,
             parent_path=None if parent is None else snapshots[parent].path,

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from support.s3_servers import S3Server
 
 
+def name(diff: Diff, path: str, suffix: str = ".zst") -> str:
+    """Return the key of a stream, below the prefix."""
+    return f"{path}/{diff.to}_{diff.parent}{suffix}"
+
+
 class StreamEnd(ABC):
     """What is below one prefix of a shelf.
 
@@ -87,7 +92,7 @@ class StreamEnd(ABC):
     def leave_partial(self, uuid: UUID) -> None:
         leave_upload(self.shelf, f"{self.prefix}1/{uuid}_None.zst", Diff(uuid))
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         """Return the keys below the prefix, without it."""
         return [thing.key.removeprefix(self.prefix) for thing in self.shelf.objects(self.prefix)]
 

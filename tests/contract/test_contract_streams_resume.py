@@ -93,7 +93,7 @@ def interrupt(
 def assert_arrived(end: StreamEnd, stream: bytes = STREAM, *, suffix: str = "") -> None:
     """Check that the stream is there as it was, and nothing else is left."""
     key = f"1/{DIFF.to}_None{suffix}"
-    assert end.keys() == [key, f"{key}.json"]
+    assert end.listed() == [key, f"{key}.json"]
     assert read_stream(end.open(), DIFF) == stream
     assert end.open().inventory().partials == ()
     assert not os.path.lexists(journal(end))
@@ -143,7 +143,7 @@ def test_an_upload_may_be_interrupted_again_and_again(end: StreamEnd) -> None:
 
 def test_another_expectation_makes_no_other_parts(end: StreamEnd) -> None:
     interrupt(end)
-    assert Run(end).receive(expected=Size(30 << 30, Certainty.ESTIMATE)) == 2 * PART
+    assert Run(end).receive(expected=Size(13 << 30, Certainty.ESTIMATE)) == 2 * PART
     assert_arrived(end)
 
 
@@ -325,7 +325,7 @@ def test_a_part_that_fails_ends_all_with_its_error(end: StreamEnd, number: int) 
     before = set(threading.enumerate())
     interrupt(end, number, storing=AT_ONCE)
     assert set(threading.enumerate()) - before == set()
-    assert end.keys() == []
+    assert end.listed() == []
 
 
 def _alter(path: str, change: Callable[[bytes], bytes]) -> None:

@@ -46,35 +46,44 @@ KINDS = [
 ]
 OFTEN = frozenset({"CreateMultipartUpload", "UploadPart", "PutObject", "CompleteMultipartUpload"})
 """Of which more are spoiled: not all of them are for the same purpose."""
+REPEATED = [
+    *("ListObjectsV2", "GetObject", "UploadPart", "CompleteMultipartUpload", "CopyObject"),
+    *("PutObject", "DeleteObject"),
+]
+"""Of which some are spoiled twice, which takes long."""
 
 
-def each_first_attempt(action: Action, *, times: int = 1) -> list[Fault]:
-    """Spoil some requests of each kind, but not when they are sent again."""
+def first_attempts(kind: str, *actions: Action) -> list[Fault]:
+    """Spoil some requests of a kind, but not when they are sent again."""
+    count = 3 if kind in OFTEN else len(actions)
     return [
-        Fault(action=action, operation=kind, first=1 + (times + 1) * number, times=times)
-        for kind in KINDS
-        for number in range(3 if kind in OFTEN else 1)
+        Fault(action=actions[number % len(actions)], operation=kind, first=1 + 2 * number)
+        for number in range(count)
     ]
+
+
+def of_each_kind(*actions: Action) -> list[Fault]:
+    return [fault for kind in KINDS for fault in first_attempts(kind, *actions)]
 
 
 TROUBLES: dict[str, list[Fault]] = {
     "none": [],
-    "an internal error": each_first_attempt(Answer(500, "InternalError")),
-    "too many requests, twice": each_first_attempt(Answer(503, "SlowDown"), times=2),
-    "cut before": each_first_attempt(Cut(Side.REQUEST, 0)),
-    "cut at the start of the body": each_first_attempt(Cut(Side.REQUEST, 9)),
-    "cut in the middle of the body": each_first_attempt(Cut(Side.REQUEST, 2 * MIB)),
-    "cut before the answer's body": each_first_attempt(Cut(Side.RESPONSE, 0)),
-    "cut in the answer's body": each_first_attempt(Cut(Side.RESPONSE, 99)),
-    "the answer is lost": each_first_attempt(LoseAnswer()),
-    "late": [Fault(action=Stall(0.2, side), operation=k) for k in KINDS for side in Side],
-    "slow": [Fault(action=Slow(side, 9 * MIB), operation=k, times=3) for k in KINDS for side in Side],
+    "internal errors": of_each_kind(Answer(500, "InternalError")),
+    "too many requests": [
+        Fault(action=Answer(503, "SlowDown"), operation=kind, times=2) for kind in REPEATED
+    ],
+    "requests that are lost": of_each_kind(Cut(Side.REQUEST, 0)),
+    "requests that break off": of_each_kind(Cut(Side.REQUEST, 9), Cut(Side.REQUEST, 2 * MIB)),
+    "answers that are lost": of_each_kind(LoseAnswer()),
+    "answers that break off": of_each_kind(Cut(Side.RESPONSE, 0), Cut(Side.RESPONSE, 99)),
+    "a bad line": [
+        Fault(action=action, operation=kind, times=3)
+        for kind in KINDS
+        for side in Side
+        for action in (Stall(0.1, side), Slow(side, 9 * MIB))
+    ],
 }
-ORPHANS = {
-    "cut before the answer's body",
-    "cut in the answer's body",
-    "the answer is lost",
-}
+ORPHANS = {"answers that break off", "answers that are lost"}
 """In which nobody hears of an upload that was begun: it stays open, for --delete."""
 
 
@@ -107,7 +116,7 @@ class Life:
     requests: Counter[str]
 
 
-CONTENTS = random_contents()
+CONTENTS = random_contents(large=11 * MIB)
 KEPT = {path: CONTENTS[path] for path in ("home/1", "home/2")}
 
 

@@ -14,7 +14,7 @@ from support.command import buttersink, directory, sync
 from support.golden_bucket import GoldenBucket, golden_bucket
 from support.history import simple_history
 from support.kernel_calls import snapshot_read_only
-from support.stored_ends import PREFIX, BucketEnd, StoredEnd, streams
+from support.stored_ends import PREFIX, BucketEnd, DirectoryEnd, StoredEnd, streams
 from support.subvolume_facts import identity, own_uuid
 from support.tree import assert_same_tree
 
@@ -165,6 +165,49 @@ class TestRestoring:
         assert buttersink(f"{golden.end.url}new", directory(fs_b.path)).status == 0
         assert_same_tree(new, fs_b.path / "new")
         assert restored(fs_b.path) == [fs_b.path / "new"]
+
+
+class TestOneSnapshotInADirectoryOfItsOwn:
+    """As snapper lays them out: what `<prefix>/12/snapshot` builds on is in other directories."""
+
+    @pytest.fixture
+    def golden(self, bucket_end: BucketEnd, fs_a: LoopFs) -> Golden:
+        golden = filled(bucket_end, fs_a)
+        for key in golden.bucket.foreign:  # one of them is a stream for who looks from further up
+            bucket_end.remove(key)
+        return golden
+
+    def test_can_be_restored_with_what_is_elsewhere_in_the_bucket(
+        self, golden: Golden, fs_b: LoopFs
+    ) -> None:
+        done = buttersink(
+            "--whole-bucket", golden.end.url + golden.path(1), directory(fs_b.path)
+        )
+
+        assert done.status == 0, done.stderr
+        assert restored(fs_b.path) == [fs_b.path / "snapshot"]
+        wanted = [*golden.originals.values()][1]
+        assert_same_tree(wanted, fs_b.path / "snapshot")
+
+    def test_can_be_stored_elsewhere_with_what_it_builds_on(
+        self, golden: Golden, directory_end: DirectoryEnd, fs_b: LoopFs
+    ) -> None:
+        source = golden.end.url + golden.path(1)
+
+        done = buttersink("--json", "--whole-bucket", source, directory_end.url)
+
+        assert done.status == 0, done.stderr
+        assert buttersink(directory_end.url, directory(fs_b.path)).status == 0
+        assert restored(fs_b.path) == [fs_b.path / "snapshot"]
+        hidden = [key for key in directory_end.keys() if key.endswith(".hidden")]
+        assert len(hidden) == 1
+
+    def test_is_not_restored_without_and_says_why(self, golden: Golden, fs_b: LoopFs) -> None:
+        done = buttersink(golden.end.url + golden.path(1), directory(fs_b.path))
+
+        assert done.status == 3
+        assert "of which there is no stream below this prefix" in done.stderr
+        assert restored(fs_b.path) == []
 
 
 class TestDeleting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buttersink.events import Finished
-    from buttersink.model import Inventory
     from buttersink.store import Sink, Source
     from support.loopfs import LoopFs
-    from support.stored_ends import DirectoryEnd
 
 ROUNDS = 25
 MAX_CHAIN = 4
@@ -37,56 +35,55 @@ MAX_CHAIN = 4
 
 @dataclass(slots=True)
 class Rotation:
-    """A source whose snapshots come and go, and a directory of streams that follows it.
+    """A directory of snapshots that come and go.
 
     Attributes:
-        source: The directory of snapshots.
-        streams: The directory of streams.
-        storing: How streams are stored.
+        source: The directory.
+        rng: Where all chance comes from.
         trees: What is in each snapshot that ever was, by its path.
-        left: The paths of snapshots that the source still has.
+        left: The paths of the snapshots that are there.
     """
 
     source: Path
-    streams: Path
-    storing: Storing
+    rng: Random
     trees: dict[str, dict[bytes, Entry]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
-    def add(self, history: History) -> None:
-        path = f"{len(self.trees)}"
-        self.trees[path] = describe(history.snapshot(self.source / path))
-        self.left.append(path)
+    def turn(self, history: History) -> None:
+        """Make new snapshots, and delete some of the others if there are enough."""
+        for _ in range(self.rng.choice((1, 1, 2))):
+            history.step(8)
+            path = f"{len(self.trees)}"
+            self.trees[path] = describe(history.snapshot(self.source / path))
+            self.left.append(path)
+        doomed = [path for path in self.left[:-1] if self.rng.random() < 0.3]
+        if doomed and len(self.left) > 3:
+            run("btrfs", "--quiet", "subvolume", "delete", *(self.source / p for p in doomed))
+            self.left = [path for path in self.left if path not in doomed]
 
-    def delete(self, paths: list[str]) -> None:
-        if paths:
-            run("btrfs", "--quiet", "subvolume", "delete", *(self.source / p for p in paths))
-        self.left = [path for path in self.left if path not in paths]
-
-    def store(self) -> StreamStore:
-        return StreamStore(
-            DirectoryShelf(os.fspath(self.streams)), "", name="streams", storing=self.storing
-        )
-
-    def follow(self, *, delete: bool) -> Finished:
-        """Sync, and check that nothing was left undone."""
-        with closing(BtrfsStore(f"{self.source}/")) as source, closing(self.store()) as goal:
-            return synced(source, goal, Settings(delete=delete, storing=self.storing))
-
-    def inventory(self) -> Inventory:
-        with closing(self.store()) as store:
-            return store.inventory()
-
-    def restore(self, directory: Path) -> None:
+    def assert_restores(self, streams: StreamStore, directory: Path) -> None:
         """Restore everything, compare it with what it was, and delete it again."""
         directory.mkdir()
-        shown = sorted(path for s in self.inventory().inside() for path in s.paths)
-        with closing(self.store()) as source, closing(BtrfsStore(f"{directory}/")) as goal:
-            synced(source, goal, Settings())
-        assert snapshots_below(directory) == shown
+        shown = shown_paths(streams)
+        with closing(BtrfsStore(f"{directory}/")) as goal:
+            synced(streams, goal, Settings())
+        assert snapshots_below(directory) == sorted(shown)
         for path in shown:
             assert differences(self.trees[path], describe(directory / path)) == []
         run("btrfs", "--quiet", "subvolume", "delete", *(directory / path for path in shown))
+
+
+def shown_paths(streams: StreamStore) -> set[str]:
+    return {path for snapshot in streams.inventory().inside() for path in snapshot.paths}
+
+
+def assert_chains(streams: StreamStore, *, tidy: bool) -> None:
+    """Check that chains are no longer than they may be, and if `tidy`, that nothing is useless."""
+    held = streams.inventory()
+    chains = best_chains(held.stored)
+    assert all(chains.costs[s.uuid].links <= MAX_CHAIN for s in held.inside())
+    needed = {diff.to for s in held.inside() for diff in chains.streams(s.uuid)}
+    assert not tidy or needed == {diff.to for diff, _ in held.stored}
 
 
 def synced(source: Source, goal: Sink, settings: Settings) -> Finished:
@@ -97,39 +94,39 @@ def synced(source: Source, goal: Sink, settings: Settings) -> Finished:
 
 @pytest.mark.parametrize(("seed", "max_restore"), [(11, 1.5), (12, 100.0)])
 def test_no_chain_is_ever_broken_or_too_long(
-    directory_end: DirectoryEnd, fs_a: LoopFs, fs_b: LoopFs, seed: int, max_restore: float
+    scratch: Path, fs_a: LoopFs, fs_b: LoopFs, seed: int, max_restore: float
 ) -> None:
-    rng = Random(seed)
     storing = Storing(max_chain=MAX_CHAIN, max_restore=max_restore, trash=False, level=1)
     (fs_a.path / "snaps").mkdir()
-    rotation = Rotation(fs_a.path / "snaps", directory_end.path, storing)
+    rotation = Rotation(fs_a.path / "snaps", Random(seed))
     history = History(seed, fs_a.path / "live")
-    (fs_a.path / "live" / "ballast").write_bytes(rng.randbytes(100_000))
-    hidden = replaced = 0
+    (fs_a.path / "live" / "ballast").write_bytes(rotation.rng.randbytes(100_000))
+    hidden = again = 0
 
-    for number in range(ROUNDS):
-        for _ in range(rng.choice((1, 1, 2))):
-            history.step(8)
-            rotation.add(history)
-        rotation.delete(
-            [path for path in rotation.left[:-1] if rng.random() < 0.3]
-            if len(rotation.left) > 3
-            else []
-        )
-        delete = rng.random() < 0.8
+    with ExitStack() as stack:
 
-        hidden += rotation.follow(delete=delete).hidden
+        def opened(name: str) -> StreamStore:
+            (scratch / name).mkdir()
+            shelf = DirectoryShelf(os.fspath(scratch / name))
+            return stack.enter_context(closing(StreamStore(shelf, "", name=name, storing=storing)))
 
-        held = rotation.inventory()
-        shown = {path for snapshot in held.inside() for path in snapshot.paths}
-        assert shown >= {*rotation.left}
-        assert not delete or shown == {*rotation.left}
-        chains = best_chains(held.stored)
-        assert all(chains.costs[s.uuid].links <= MAX_CHAIN for s in held.inside())
-        needed = {diff.to for s in held.inside() for diff in chains.streams(s.uuid)}
-        assert not delete or needed == {diff.to for diff, _ in held.stored}
-        rotation.restore(fs_b.path / f"{number}")
-        replaced += rotation.follow(delete=delete).transferred
+        streams, mirror = opened("streams"), opened("mirror")
+        for number in range(ROUNDS):
+            rotation.turn(history)
+            delete = rotation.rng.random() < 0.8
+            settings = Settings(delete=delete, storing=storing)
+            with closing(BtrfsStore(f"{rotation.source}/")) as source:
+                hidden += synced(source, streams, settings).hidden
+                again += synced(source, streams, settings).transferred
+            synced(streams, mirror, settings)
+
+            for end in (streams, mirror):
+                assert shown_paths(end) >= {*rotation.left}
+                assert not delete or shown_paths(end) == {*rotation.left}
+                assert_chains(end, tidy=delete)
+            rotation.assert_restores(streams, fs_b.path / f"{number}")
+            if number % 5 == 4:
+                rotation.assert_restores(mirror, fs_b.path / f"{number} mirrored")
 
     assert hidden, "or this was too easy"
-    assert not replaced, "a second run has nothing to do"
+    assert not again, "a second run has nothing to do"

@@ -151,20 +151,26 @@ class Bucket(BucketEnd):
         server: Which one.
         state: An empty directory for the state of machines.
         endpoint_url: Another way to the server.
+        bucket: Its name; a new one if it is empty.
     """
 
-    def __init__(self, server: S3Server, state: Path, *, endpoint_url: str = "") -> None:
-        super().__init__(server)
+    def __init__(
+        self, server: S3Server, state: Path, *, endpoint_url: str = "", bucket: str = ""
+    ) -> None:
+        super().__init__(server, bucket=bucket)
         self._state = state
         self._endpoint_url = endpoint_url or server.endpoint_url
 
     @contextmanager
-    def shelf(self, *, machine: str = "this", seconds: float = 60.0) -> Iterator[Shelf]:
+    def shelf(
+        self, *, machine: str = "this", seconds: float = 60.0, sse: str = "AES256"
+    ) -> Iterator[Shelf]:
         """Open the bucket.
 
         Args:
             machine: Whose state counts.
             seconds: How long requests are repeated.
+            sse: Encryption that is asked for.
         """
         shelf = open_shelf(
             S3Settings(
@@ -174,6 +180,7 @@ class Bucket(BucketEnd):
                 jobs=JOBS,
                 copy_limit=PART_MIB * MIB,
                 retry_seconds=seconds,
+                sse=sse,
             )
         )
         try:
@@ -186,7 +193,7 @@ class Bucket(BucketEnd):
         self, storing: Storing = STORING, *, machine: str = "this", seconds: float = 60.0
     ) -> Iterator[StreamStore]:
         """Open the prefix; see `shelf`."""
-        with self.shelf(machine=machine, seconds=seconds) as shelf:
+        with self.shelf(machine=machine, seconds=seconds, sse=storing.sse) as shelf:
             yield StreamStore(shelf, self.prefix, name=self.url, storing=storing)
 
     def uploads(self) -> list[str]:

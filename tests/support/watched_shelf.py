@@ -21,11 +21,16 @@ class WatchedShelf:
     """
 
     def __init__(
-        self, shelf: Shelf, *, before_part: Callable[[int], None] = lambda _: None
+        self,
+        shelf: Shelf,
+        *,
+        before_part: Callable[[int], None] = lambda _: None,
+        before_single: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Call `before_part` with the number of each part, before it is sent."""
+        """Call back with the number of each part, and the key of what is put in one request."""
         self._shelf = shelf
         self._before_part = before_part
+        self._before_single = before_single
         self._lock = threading.Lock()
         self._at_once = 0
         self.parts: list[int] = []
@@ -39,6 +44,7 @@ class WatchedShelf:
         return cast("Shelf", self)
 
     def put(self, key: str, data: bytes, *, replace: bool = True) -> ShelfObject:
+        self._before_single(key)
         thing = self._shelf.put(key, data, replace=replace)
         self.single.append(key)
         return thing

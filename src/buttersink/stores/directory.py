@@ -50,7 +50,8 @@ class DirectoryShelf:
             UsageError: It does not exist, or is no directory.
             NotPermittedError: It may not be opened.
         """
-        self._path = os.path.abspath(path)
+        # By links the same directory has many names, but two ends must be seen to be one.
+        self._path = os.path.realpath(path)
         self._files = Files(open_directory(self._path), f"dir://{self._path.rstrip('/')}/")
         self._closed = False
 

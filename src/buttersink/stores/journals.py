@@ -5,17 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from buttersink.errors import BusyError, TransferError
+from buttersink.errors import BusyError, ButterSinkError, TransferError
 from buttersink.stored.journal import encode_header, encode_part, parse_journal
 from buttersink.stores.mapping import mapped_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from buttersink.stored.journal import Journal, JournalHeader, JournalPart
+    from buttersink.stores.shelf import Shelf
 
 
 class JournalFile:
@@ -102,6 +103,30 @@ class JournalFile:
     def _at_work(self, doing: str) -> Iterator[None]:
         with _reporting(f"{doing} the record of an upload, {self._path}"):
             yield
+
+
+def forget_complete(shelf: Shelf, keys: Iterable[str], open_ids: Container[str]) -> None:
+    """Remove the records of uploads that are complete: a kill can come right before that is done.
+
+    Args:
+        shelf: Where the uploads went.
+        keys: Of objects that are there.
+        open_ids: What the uploads are called that are still open.
+    """
+    for key in keys:
+        with suppress(ButterSinkError):  # such as another run's, which is at work on it
+            journal = JournalFile.open(shelf.journal_path(key), create=False)
+            if journal is None:
+                continue
+            try:
+                record = journal.read()
+            except BaseException:
+                journal.close()
+                raise
+            if record is None or record.header.upload_id in open_ids:
+                journal.close()
+            else:
+                journal.remove()
 
 
 @contextmanager

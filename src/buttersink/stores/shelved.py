@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from buttersink.stored.keys import Other, StreamEntry, parse_key
+from buttersink.stored.keys import Other, StreamEntry, parse_key, receipt_key
 from buttersink.stores.holdings import Holdings, make_holdings
 
 if TYPE_CHECKING:
@@ -49,6 +49,19 @@ class Shelved:
     def streams_of(self, uuid: UUID) -> list[ShelfObject]:
         """Return the objects that hold streams of a snapshot, at once."""
         return [self._objects[key] for key in self._keys[uuid] if key in self._objects]
+
+    def undescribed(self) -> list[str]:
+        """Return the keys of streams without receipts."""
+        return [
+            key
+            for keys in self._keys.values()
+            for key in keys
+            if key in self._objects and receipt_key(key) not in self._objects
+        ]
+
+    def upload_ids(self) -> frozenset[str]:
+        """Return what the open uploads are called."""
+        return frozenset(upload.upload_id for upload in self._uploads)
 
     def get(self, key: str) -> ShelfObject | None:
         """Return an object; None if there is none."""

@@ -25,7 +25,7 @@ from buttersink.stored.keys import (
 )
 from buttersink.stored.receipt import encode_receipt
 from buttersink.stores.depositing import Deposit
-from buttersink.stores.journals import JournalFile
+from buttersink.stores.journals import JournalFile, forget_complete
 from buttersink.stores.receipts import make_receipt
 from buttersink.stores.streams_source import StreamSource
 from buttersink.stream.format import NEWEST_VERSION
@@ -34,7 +34,6 @@ from buttersink.stream.vetting import is_safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from buttersink.model import Partial, Snapshot
@@ -56,9 +55,13 @@ class StreamStore(StreamSource):
         """See `store.Sink`; a stream is stored as it comes."""
         return StreamOptions(version=NEWEST_VERSION, compressed=True)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """See `store.Sink`."""
-        return self.shelf.lock(self._prefix)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See `store.Sink`; what a kill left of uploads that were complete goes at the end."""
+        with self.shelf.lock(self._prefix):
+            yield
+            if self._listing is not None:
+                forget_complete(self.shelf, self._listing.undescribed(), self._listing.upload_ids())
 
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
         """See `store.Sink`; streams of other snapshots don't matter, several can share a path."""

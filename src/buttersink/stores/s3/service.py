@@ -127,7 +127,9 @@ class Service:
                 )
             except FOREIGN as error:
                 failure = failure_of(error)
-                self._was_reached |= failure.fault not in _WITHOUT_ANSWER
+                self._was_reached |= failure.fault not in _WITHOUT_ANSWER or isinstance(
+                    error, IncompleteReadError
+                )
                 if failure.fault in expected:
                     retried = is_repeated or failure.retried
                     raise RequestError(replace(failure, retried=retried)) from error
