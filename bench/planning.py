@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from bench.comparing import Figure, timed
-from buttersink.candidates import candidate_diffs
 from buttersink.model import Certainty, Diff, Inventory, Size, Snapshot
-from buttersink.planner import Request, make_plan, measurements
+from buttersink.planning.candidates import candidate_diffs
+from buttersink.planning.planner import Request, make_plan, measurements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from bench.comparing import Figure
-from buttersink.chaining import ChainRequest, chain_measurements, choose_chains, default_limits
 from buttersink.model import Certainty, Chain, Diff, Inventory, Size, Snapshot
+from buttersink.planning.chaining import (
+    ChainRequest,
+    chain_measurements,
+    choose_chains,
+    default_limits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink import events
 from buttersink.errors import ButterSinkError, RefusedError, UnfaithfulStreamError, UsageError
-from buttersink.healing import find_healing
 from buttersink.model import (
     ChainLimits,
     Clean,
@@ -21,7 +20,8 @@ from buttersink.model import (
     StreamOptions,
     Transfer,
 )
-from buttersink.planner import Request, make_plan, measurements
+from buttersink.planning.healing import find_healing
+from buttersink.planning.planner import Request, make_plan, measurements
 from buttersink.retaining import with_removals
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Emit
-    from buttersink.measuring import Measurement
     from buttersink.model import Inventory, Partial, Size, Snapshot
+    from buttersink.planning.measuring import Measurement
     from buttersink.settings import Settings
     from buttersink.store import Sink, Source
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from buttersink.model import Adopt, Diff, Plan, Reason, Size, Transfer
-from buttersink.retention import RetentionRequest, retain, retention_measurements
+from buttersink.planning.retention import RetentionRequest, retain, retention_measurements
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from buttersink.measuring import Measurement
     from buttersink.model import ChainLimits
-    from buttersink.planner import Request
-    from buttersink.retention import Retention
+    from buttersink.planning.measuring import Measurement
+    from buttersink.planning.planner import Request
+    from buttersink.planning.retention import Retention
 
 
 class Sizes(Protocol):

@@ -97,6 +97,12 @@ class TestBuckets:
         done = buttersink("--endpoint-url", server.endpoint_url, bucket.url)
         assert (done.status, done.stderr) == (0, "")
 
+    def test_are_no_destination_for_themselves(self, bucket: BucketEnd) -> None:
+        whole = f"s3://{bucket.bucket}/"
+        assert_one_line(buttersink(bucket.url, bucket.url), 2, "the same directory")
+        done = buttersink("--delete", bucket.url, whole)
+        assert_one_line(done, 1, "contains the source", "--force")
+
     @pytest.mark.parametrize("url", ["ftp://host", "nonsense", "http://"])
     def test_need_an_endpoint_that_is_one(self, bucket: BucketEnd, url: str) -> None:
         done = buttersink("--endpoint-url", url, bucket.url)

@@ -14,7 +14,6 @@ from support.command import buttersink, directory
 from support.faults import Answer, Fault
 from support.history import simple_history
 from support.proxy import S3Proxy
-from support.stored_runs import STORING as SMALL
 from support.stored_runs import (
     MIB,
     Bucket,
@@ -25,6 +24,7 @@ from support.stored_runs import (
     random_contents,
     run,
 )
+from support.stored_runs import STORING as SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

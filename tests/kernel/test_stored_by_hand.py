@@ -30,7 +30,9 @@ LINKS = ["3", "2", "1"]
 
 def shell_block(*words: str) -> str:
     """Return the block of shell commands in the documentation that has all these words."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     (block,) = (block for block in blocks if all(word in block for word in words))
     return str(block)
 
@@ -110,7 +112,7 @@ class TestADirectory:
         self, directory_end: DirectoryEnd, originals: dict[str, Path], fs_b: LoopFs, work: Path
     ) -> None:
         uuid = stored(directory_end, originals)
-        (work / "keys").write_text("".join(f"{key}\n" for key in directory_end.keys()))
+        (work / "keys").write_text("".join(f"{key}\n" for key in directory_end.stored_keys()))
 
         shell(
             f"{chain_function()}\n"

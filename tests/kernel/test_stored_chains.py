@@ -55,7 +55,9 @@ class TestLimits:
     def test_no_chain_has_more_links_than_allowed(
         self, stored_end: StoredEnd, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:
-        for originals in growing(fs_a, COUNT):
+        originals: dict[str, Path] = {}
+        for each in growing(fs_a, COUNT):
+            originals = each
             sync(fs_a.path / "snaps", stored_end.url, "--max-chain", "3", "--max-restore", "100")
 
         links = [found["chain"]["links"] for found in listed(stored_end).values()]

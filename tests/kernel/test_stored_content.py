@@ -25,8 +25,6 @@ from support.stored_ends import (
 from support.tree import assert_same_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import MakeFs
     from support.loopfs import LoopFs
 
@@ -190,7 +188,7 @@ class TestNames:
     def test_of_one_snapshot_can_be_given_as_they_are(
         self, stored_end: StoredEnd, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:
-        name = os.fsdecode(b"caf\xe9 \n\"%41")
+        name = os.fsdecode(b'caf\xe9 \n"%41')
         create_subvolume(fs_a.path / "live")
         snapshot_read_only(fs_a.path / "live", fs_a.path / name)
         sync(fs_a.path, stored_end.url)

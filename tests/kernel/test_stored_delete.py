@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,12 @@ from support.command import Run, buttersink, directory, sync
 from support.history import many_snapshots, simple_history
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import run as run_program
-from support.stored_ends import DirectoryEnd, StoredEnd, assert_restores, streams
+from support.stored_ends import DirectoryEnd, StoredEnd, assert_restores, snapshots_below, streams
 from support.subvolume_facts import identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from support.loopfs import LoopFs
 
@@ -88,7 +88,9 @@ class TestADryRun:
 
         planned = done.the("planned")
         assert planned["steps"] == dry.the("planned")["steps"]
-        assert removals(done) == [s for s in planned["steps"] if s["action"] in {"delete", "hide", "discard"}]
+        assert removals(done) == [
+            s for s in planned["steps"] if s["action"] in {"delete", "hide", "discard"}
+        ]
         assert {step["path"] for step in removals(done)} == {"1", "3"}
         for step in removals(done):
             assert step["path"] in shown.stdout
@@ -108,7 +110,7 @@ class TestWhatIsStillNeeded:
 
         assert done.paths("hide") == ["3"]
         (key,) = streams(stored_end, "3")
-        assert f"{key}.hidden" in stored_end.keys()
+        assert f"{key}.hidden" in stored_end.stored_keys()
         shown = listed(stored_end)
         assert {path: s["hidden"] for path, s in shown.items()} == {
             "1": False,
@@ -126,7 +128,7 @@ class TestWhatIsStillNeeded:
         sync(fs_a.path / "snaps", stored_end.url, "--delete")
         assert [key for key in streams(stored_end) if "/4/" not in f"/{key}"] == []
         assert [*listed(stored_end)] == ["4"]
-        assert not [key for key in stored_end.keys() if key.endswith(".hidden")]
+        assert not [key for key in stored_end.stored_keys() if key.endswith(".hidden")]
 
     def test_is_replaced_if_that_is_cheaper(
         self,
@@ -168,6 +170,28 @@ class TestWhatIsStillNeeded:
         assert_restores(stored_end, copies, fs_a.path / "restored")
 
 
+class TestAMirror:
+    """Subvolumes that follow a source by way of stored streams."""
+
+    def test_loses_what_was_deleted_even_if_it_stays_as_a_link(
+        self,
+        stored_end: StoredEnd,
+        originals: dict[str, Path],
+        fs_a: LoopFs,
+        fs_b: LoopFs,
+    ) -> None:
+        sync(stored_end.url, fs_b.path)
+        left = without(originals, "3")
+        assert sync(fs_a.path / "snaps", stored_end.url, "--delete").paths("hide") == ["3"]
+
+        done = sync(stored_end.url, fs_b.path, "--delete")
+
+        assert (done.paths("delete"), done.steps("send")) == (["3"], [])
+        assert snapshots_below(fs_b.path) == sorted(left)
+        again = sync(stored_end.url, fs_b.path, "--delete")
+        assert (again.steps("send"), removals(again)) == ([], [])
+
+
 class TestTheTrash:
     def test_is_an_end_to_restore_from(
         self,
@@ -176,13 +200,13 @@ class TestTheTrash:
         fs_a: LoopFs,
         fs_b: LoopFs,
     ) -> None:
-        stored = {key: stored_end.read(key) for key in stored_end.keys()}
+        stored = {key: stored_end.read(key) for key in stored_end.stored_keys()}
         empty = fs_a.path / "nothing"
         empty.mkdir()
 
         sync(empty, stored_end.url, "--delete", "--force")
 
-        assert stored_end.keys() == sorted(f"trash/{key}" for key in stored)
+        assert stored_end.stored_keys() == sorted(f"trash/{key}" for key in stored)
         assert {key: stored_end.read(f"trash/{key}") for key in stored} == stored
         assert listed(stored_end) == {}
         done = buttersink(stored_end.trash_url, directory(fs_b.path))
@@ -199,8 +223,8 @@ class TestTheTrash:
         sync(fs_a.path / "snaps", stored_end.url, "--delete", "--no-trash")
 
         assert listed(stored_end).keys() == {"2", "3"}
-        assert len(stored_end.keys()) == 2 * 2
-        assert not [key for key in stored_end.keys() if key.startswith("trash/")]
+        assert len(stored_end.stored_keys()) == 2 * 2
+        assert not [key for key in stored_end.stored_keys() if key.startswith("trash/")]
 
 
 class TestSafetyRules:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from support.tree import assert_same_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from support.command import Run
     from support.loopfs import LoopFs
@@ -42,7 +42,7 @@ class Golden(NamedTuple):
 
     def is_untouched(self) -> bool:
         """Tell whether each object is as it was; others may have come."""
-        there = set(self.end.keys())
+        there = set(self.end.stored_keys())
         return all(
             key in there and self.end.read(key) == content
             for key, content in self.bucket.objects.items()
@@ -85,7 +85,7 @@ def filled(end: StoredEnd, fs: LoopFs) -> Golden:
 
 def sent(diff: Diff, originals: Mapping[UUID, Path]) -> bytes:
     """Return what `btrfs send` makes of a diff."""
-    parent = ["-p", originals[diff.parent]] if diff.parent else []
+    parent: list[str | Path] = ["-p", originals[diff.parent]] if diff.parent else []
     return subprocess.run(
         ["btrfs", "send", "--quiet", "--proto", "1", *parent, originals[diff.to]],
         check=True,
@@ -180,9 +180,7 @@ class TestOneSnapshotInADirectoryOfItsOwn:
     def test_can_be_restored_with_what_is_elsewhere_in_the_bucket(
         self, golden: Golden, fs_b: LoopFs
     ) -> None:
-        done = buttersink(
-            "--whole-bucket", golden.end.url + golden.path(1), directory(fs_b.path)
-        )
+        done = buttersink("--whole-bucket", golden.end.url + golden.path(1), directory(fs_b.path))
 
         assert done.status == 0, done.stderr
         assert restored(fs_b.path) == [fs_b.path / "snapshot"]
@@ -199,7 +197,7 @@ class TestOneSnapshotInADirectoryOfItsOwn:
         assert done.status == 0, done.stderr
         assert buttersink(directory_end.url, directory(fs_b.path)).status == 0
         assert restored(fs_b.path) == [fs_b.path / "snapshot"]
-        hidden = [key for key in directory_end.keys() if key.endswith(".hidden")]
+        hidden = [key for key in directory_end.stored_keys() if key.endswith(".hidden")]
         assert len(hidden) == 1
 
     def test_is_not_restored_without_and_says_why(self, golden: Golden, fs_b: LoopFs) -> None:
@@ -224,7 +222,7 @@ class TestDeleting:
 
         changed = {s["uuid"] for action in ("delete", "hide") for s in done.steps(action)}
         assert changed == {str(uuid) for uuid in uuids[:2]}
-        gone = golden.bucket.objects.keys() - set(golden.end.keys())
+        gone = golden.bucket.objects.keys() - set(golden.end.stored_keys())
         assert {key for key in gone if not key.endswith("/")} <= golden.bucket.streams.keys()
         shown = listed(golden.end).the("listed")["snapshots"]
         assert {s["uuid"] for s in shown if s["paths"]} == {str(uuid) for uuid in uuids[2:]}
@@ -272,5 +270,3 @@ def restored(directory: Path) -> list[Path]:
 
 def is_top(path: Path) -> bool:
     return path.stat().st_ino == 256
-
-

@@ -114,7 +114,7 @@ class Listings(NamedTuple):
 
 def needed_listings(*ends: End) -> Listings:
     buckets = [end for end in ends if isinstance(end, BucketEnd)]
-    pages = [math.ceil(len(bucket.keys()) / PAGE) for bucket in buckets]
+    pages = [math.ceil(len(bucket.stored_keys()) / PAGE) for bucket in buckets]
     return Listings(objects=sum(pages), uploads=len(buckets))
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from buttersink.chains import best_chains
 from buttersink.settings import Settings
-from buttersink.storing import Storing
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stores.directory import DirectoryShelf
 from buttersink.stores.streams import StreamStore
+from buttersink.storing import Storing
 from buttersink.sync import sync
 from support.history import History
 from support.loopfs import run

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from buttersink.chain_knowledge import ChainKnowledge
-from buttersink.chaining import (
+from buttersink.model import Certainty, Chain, ChainLimits, Diff, Size, Snapshot
+from buttersink.planning.chain_knowledge import ChainKnowledge
+from buttersink.planning.chaining import (
     ChainChoice,
     ChainRequest,
     chain_measurements,
     choose_chains,
 )
-from buttersink.model import Certainty, Chain, ChainLimits, Diff, Size, Snapshot
 from support.planning_worlds import inventory, series, uuid
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from buttersink.measuring import Measurement
+    from buttersink.planning.measuring import Measurement
 
     Rule = Callable[[Diff], int]
     """Bytes of the plain stream of a diff."""

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from buttersink.candidates import candidate_diffs
 from buttersink.model import Certainty, Diff, Inventory, Plan, Size, Snapshot
-from buttersink.planner import make_plan, measurements
-from buttersink.request import Request
+from buttersink.planning.candidates import candidate_diffs
+from buttersink.planning.planner import make_plan, measurements
+from buttersink.planning.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from random import Random
 
-    from buttersink.measuring import Measurement
+    from buttersink.planning.measuring import Measurement
 
 MIB = 1 << 20
 SOME_DAY = datetime(2024, 2, 29, tzinfo=UTC)

@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 
 from buttersink.chains import Chains, best_chains
 from buttersink.model import Certainty, ChainLimits, Delete, Diff, Discard, Hide, Inventory, Size
-from buttersink.retention import Retention, RetentionRequest, retain, retention_measurements
+from buttersink.planning.retention import (
+    Retention,
+    RetentionRequest,
+    retain,
+    retention_measurements,
+)
 from support.planning_worlds import snapshot, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from buttersink.measuring import Measurement
     from buttersink.model import Removal
+    from buttersink.planning.measuring import Measurement
 
 KIB = 1 << 10
 MIB = 1 << 20

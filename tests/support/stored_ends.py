@@ -7,7 +7,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -58,7 +58,7 @@ class StoredEnd(End, Protocol):
     def trash_url(self) -> str:
         """The end that the trash of this one is."""
 
-    def keys(self) -> list[str]:
+    def stored_keys(self) -> list[str]:
         """Return the keys of all objects, sorted."""
 
     def read(self, key: str) -> bytes:
@@ -108,7 +108,7 @@ class DirectoryEnd:
         """See `End`."""
         return _entries(self.path)
 
-    def keys(self) -> list[str]:
+    def stored_keys(self) -> list[str]:
         """See `StoredEnd`."""
         return sorted(
             os.path.relpath(os.path.join(top, name), self.path)
@@ -168,7 +168,7 @@ class BucketEnd:
         """See `End`."""
         return [(o["Key"], o["LastModified"], o["ETag"], o["Size"]) for o in self._listing()]
 
-    def keys(self) -> list[str]:
+    def stored_keys(self) -> list[str]:
         """See `StoredEnd`."""
         return sorted(found["Key"] for found in self._listing())
 
@@ -186,7 +186,7 @@ class BucketEnd:
         """See `StoredEnd`."""
         self.client.delete_object(Bucket=self.bucket, Key=key)
 
-    def _listing(self) -> list[Mapping[str, object]]:
+    def _listing(self) -> list[Mapping[str, Any]]:
         pages = self.client.get_paginator("list_objects_v2")
         return [
             found
@@ -200,7 +200,7 @@ def streams(end: StoredEnd, path: str = "") -> list[str]:
     below = f"{end.prefix}{path}/" if path else end.prefix
     return [
         key
-        for key in end.keys()
+        for key in end.stored_keys()
         if key.startswith(below)
         and not key.startswith("trash/")
         and not key.endswith((".json", ".hidden", ".bs"))
@@ -259,7 +259,7 @@ def set_up_s3(monkeypatch: pytest.MonkeyPatch, server: S3Server, url: str = "") 
 
 def _entries(top: Path) -> dict[str, tuple[int, ...]]:
     """Return inodes, times and sizes of what is in a directory, but not inside subvolumes."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     pending = [top]
     while pending:
         for entry in os.scandir(pending.pop()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.arborescence import ROOT, minimum_arborescence
+from buttersink.planning.arborescence import ROOT, minimum_arborescence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

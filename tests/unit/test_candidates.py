@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.candidates import candidate_diffs
 from buttersink.model import Diff
+from buttersink.planning.candidates import candidate_diffs
 from support.planning_worlds import inventory, series, snapshot, uuid
 
 if TYPE_CHECKING:

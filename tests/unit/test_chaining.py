@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.chain_candidates import chain_candidates
-from buttersink.chaining import ChainChoice, choose_chains, default_limits
 from buttersink.model import Certainty, Chain, ChainLimits, Diff, Reason, Size
+from buttersink.planning.chain_candidates import chain_candidates
+from buttersink.planning.chaining import ChainChoice, choose_chains, default_limits
 from support.chain_worlds import (
     FREE,
     all_sizes,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.measuring import Measurement
 from buttersink.model import Certainty, Diff, Size
-from buttersink.planner import make_plan, measurements
+from buttersink.planning.measuring import Measurement
+from buttersink.planning.planner import make_plan, measurements
 from support.planning_worlds import MIB, World, asking, history, run, series, uuid, world_of
 
 

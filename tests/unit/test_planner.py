@@ -19,13 +19,13 @@ from buttersink.model import (
     StreamOptions,
     Transfer,
 )
-from buttersink.planner import make_plan, measurements
+from buttersink.planning.planner import make_plan, measurements
 from support.planning_worlds import asking, diff, series, snapshot, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from buttersink.request import Request
+    from buttersink.planning.request import Request
 
 
 def sized(sizes: Mapping[tuple[int, int | None], int]) -> dict[Diff, Size]:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.model import Diff, Keep, Plan, Size, Snapshot
-from buttersink.planner import make_plan
+from buttersink.planning.planner import make_plan
 from support.planning_worlds import asking, diff, inventory, series, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from buttersink.request import Request
+    from buttersink.planning.request import Request
 
 numbers = st.integers(1, 9)
 any_snapshots = st.lists(

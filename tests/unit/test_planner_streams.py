@@ -24,8 +24,8 @@ from buttersink.model import (
     Snapshot,
     Transfer,
 )
-from buttersink.planner import make_plan, measurements
-from buttersink.request import Request
+from buttersink.planning.planner import make_plan, measurements
+from buttersink.planning.request import Request
 from support.planning_worlds import (
     Streams,
     diff,

@@ -10,13 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from buttersink.model import Diff, Inventory, Reason
-from buttersink.relaying import relay
+from buttersink.planning.relaying import relay
 from support.planning_worlds import Streams, diff, storing, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from buttersink.routes import Routes
+    from buttersink.planning.routes import Routes
 
 
 def routes(

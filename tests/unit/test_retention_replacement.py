@@ -10,16 +10,16 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from buttersink.measuring import Measurement
 from buttersink.model import Certainty, ChainLimits, Delete, Discard, Hide, Reason, Size
-from buttersink.retention import retain, retention_measurements
+from buttersink.planning.measuring import Measurement
+from buttersink.planning.retention import retain, retention_measurements
 from support.planning_worlds import uuid
 from support.retention_worlds import KIB, MIB, Shop, diff, request, settle, shops
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from buttersink.retention import Retention
+    from buttersink.planning.retention import Retention
     from support.retention_worlds import Ends
 
 SERIES: dict[Ends, int] = {

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.arborescence import ROOT, minimum_arborescence
-from buttersink.steiner import steiner_tree
+from buttersink.planning.arborescence import ROOT, minimum_arborescence
+from buttersink.planning.steiner import steiner_tree
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

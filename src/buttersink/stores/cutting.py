@@ -95,6 +95,9 @@ class Cutter:
         self._offset = 0
         self._part = BytesIO()
         """The part being filled, up to where it stands."""
+        self._spare: list[BytesIO] = []
+        """Those of parts that were sent, to be filled again: large pieces of memory that come and
+        go leave gaps, which take the space of a part or two."""
 
     def __enter__(self) -> Self:
         return self
@@ -172,33 +175,36 @@ class Cutter:
     def _append(self, rest: memoryview) -> None:
         while rest:
             nbytes = self._part_bytes(self._number)
-            if self._number > 1 and not self._part.tell():
-                # The stream is long. A part that grows would be copied, again and again.
-                self._part.seek(nbytes - 1)
-                self._part.write(b"\0")
-                self._part.seek(0)
             written = self._part.write(rest[: nbytes - self._part.tell()])
             rest = rest[written:]
             if self._part.tell() == nbytes:
                 self._close_part()
 
     def _close_part(self) -> None:
-        self._part.truncate()
-        part = Part(number=self._number, offset=self._offset, data=self._part.getvalue())
+        part, number, offset = self._part, self._number, self._offset
         self._number += 1
-        self._offset += len(part.data)
+        self._offset += part.tell()
+        part.truncate()
         self._part = BytesIO()
-        hashing = self._object_hasher.submit(self._object_hash.update, part.data)
+        hashing = self._object_hasher.submit(self._hash_object, part)
         self._free.acquire()
         self._raise_failure()
         while self._sending and self._sending[0].done():
             self._sending.popleft().result()
-        self._sending.append(self._senders.submit(self._send_part, part, hashing))
+        self._sending.append(self._senders.submit(self._send_part, number, offset, part, hashing))
+        if self._spare:
+            self._part = self._spare.pop()
 
-    def _send_part(self, part: Part, hashing: Future[None]) -> None:
+    def _hash_object(self, buffer: BytesIO) -> None:
+        self._object_hash.update(buffer.getvalue())
+
+    def _send_part(self, number: int, offset: int, buffer: BytesIO, hashing: Future[None]) -> None:
         try:
-            self._send(part)
+            # The value is no copy. If somebody kept it, the buffer would copy it when written to.
+            self._send(Part(number=number, offset=offset, data=buffer.getvalue()))
             hashing.result()  # until then it is held
+            buffer.seek(0)
+            self._spare.append(buffer)
         except BaseException:
             self._failed.set()
             raise

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from buttersink.candidates import candidate_diffs, chronology
 from buttersink.model import Chain, Diff
+from buttersink.planning.candidates import candidate_diffs, chronology
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
-    from buttersink.chain_candidates import ChainCandidates
     from buttersink.model import Size
+    from buttersink.planning.chain_candidates import ChainCandidates
 
 
 def final_bytes(size: Size | None) -> int | None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buttersink.arborescence import ROOT
-from buttersink.steiner_search import Part
+from buttersink.planning.arborescence import ROOT
+from buttersink.planning.steiner_search import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

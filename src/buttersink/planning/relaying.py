@@ -2,7 +2,7 @@
 
 An end that stores streams has just these, and what was asked for may build on snapshots that
 were not. So the plan is a tree that must reach all that was asked for, and may lead over others,
-its *links*: see `buttersink.steiner`. Sizes are known: they are those of the objects.
+its *links*: see `buttersink.planning.steiner`. Sizes are known: they are those of the objects.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
-from buttersink.arborescence import ROOT
-from buttersink.candidates import chronology
 from buttersink.model import Reason
-from buttersink.routes import Route, Routes
-from buttersink.steiner import steiner_tree
+from buttersink.planning.arborescence import ROOT
+from buttersink.planning.candidates import chronology
+from buttersink.planning.routes import Route, Routes
+from buttersink.planning.steiner import steiner_tree
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -17,9 +17,7 @@ from collections import defaultdict
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from buttersink.candidates import chronology
 from buttersink.chains import best_chains
-from buttersink.measuring import Measurement
 from buttersink.model import (
     Adopt,
     Chain,
@@ -34,15 +32,17 @@ from buttersink.model import (
     Snapshot,
     Transfer,
 )
-from buttersink.placement import place
-from buttersink.request import Request
-from buttersink.routing import find_routes, route_measurements
+from buttersink.planning.candidates import chronology
+from buttersink.planning.measuring import Measurement
+from buttersink.planning.placement import place
+from buttersink.planning.request import Request
+from buttersink.planning.routing import find_routes, route_measurements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
-    from buttersink.routes import Route
+    from buttersink.planning.routes import Route
 
 __all__ = ["Measurement", "Request", "make_plan", "measurements"]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from buttersink.candidates import chronology
-from buttersink.chain_bounds import (
+from buttersink.chains import Chains, best_chains
+from buttersink.planning.candidates import chronology
+from buttersink.planning.chain_bounds import (
     Course,
     FullBounds,
     expected_bytes,
@@ -17,9 +18,8 @@ from buttersink.chain_bounds import (
     full_bounds,
     near_bounds,
 )
-from buttersink.chain_candidates import ChainCandidates, chain_candidates
-from buttersink.chain_forest import Limit
-from buttersink.chains import Chains, best_chains
+from buttersink.planning.chain_candidates import ChainCandidates, chain_candidates
+from buttersink.planning.chain_forest import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,13 +12,13 @@ from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from buttersink.arborescence import ROOT
-from buttersink.chain_forest import Forest, Room
+from buttersink.planning.arborescence import ROOT
+from buttersink.planning.chain_forest import Forest, Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from buttersink.chain_forest import Edge, Limit
+    from buttersink.planning.chain_forest import Edge, Limit
 
 _SWEEPS = 8
 """How often all nodes are gone through for a cheaper edge, at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from buttersink.arborescence import ROOT
+from buttersink.planning.arborescence import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

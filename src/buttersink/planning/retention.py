@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 
 from buttersink.chains import Chains, best_chains
 from buttersink.model import Delete, Diff, Discard, Hide, Reason, Removal, Size
-from buttersink.replacement import Appraisal, Group, Replacements
-from buttersink.stock import RetentionRequest, Stock, Upkeep, diff_order
+from buttersink.planning.replacement import Appraisal, Group, Replacements
+from buttersink.planning.stock import RetentionRequest, Stock, Upkeep, diff_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.measuring import Measurement
     from buttersink.model import Snapshot
+    from buttersink.planning.measuring import Measurement
 
 __all__ = ["Retention", "RetentionRequest", "retain", "retention_measurements"]
 

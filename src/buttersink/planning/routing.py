@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buttersink.branching import branch, branch_measurements
-from buttersink.candidates import chronology
-from buttersink.chaining import (
+from buttersink.planning.branching import branch, branch_measurements
+from buttersink.planning.candidates import chronology
+from buttersink.planning.chaining import (
     ChainChoice,
     ChainRequest,
     chain_measurements,
     choose_chains,
 )
-from buttersink.relaying import relay
-from buttersink.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
+from buttersink.planning.relaying import relay
+from buttersink.planning.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from buttersink.measuring import Measurement
     from buttersink.model import ChainLimits, Diff, Size, Snapshot, Transfer
-    from buttersink.request import Request
+    from buttersink.planning.measuring import Measurement
+    from buttersink.planning.request import Request
 
 
 def find_routes(

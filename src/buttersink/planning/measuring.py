@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.knowledge import Knowledge, Way
     from buttersink.model import Diff
+    from buttersink.planning.knowledge import Knowledge, Way
 
 FIRST_LIMIT = 16 << 20
 """Bytes up to which the first diff of a snapshot is measured: enough for most increments."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.model import Snapshot
-    from buttersink.request import Request
+    from buttersink.planning.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

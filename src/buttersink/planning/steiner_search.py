@@ -1,4 +1,4 @@
-"""Search for the cheapest tree where no rule decides: see `buttersink.steiner`.
+"""Search for the cheapest tree where no rule decides: see `buttersink.planning.steiner`.
 
 The nodes that the tree may lead over are tried in all combinations; for each combination the
 best tree is a minimum arborescence. If there are too many combinations, the tree starts as the
@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from buttersink.arborescence import ROOT, minimum_arborescence
+from buttersink.planning.arborescence import ROOT, minimum_arborescence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -12,16 +12,16 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
-from buttersink.chain_bounds import least_bytes
-from buttersink.measuring import FIRST_LIMIT, LEAST_LIMIT, LIMIT_GROWTH, Measurement
 from buttersink.model import Diff
+from buttersink.planning.chain_bounds import least_bytes
+from buttersink.planning.measuring import FIRST_LIMIT, LEAST_LIMIT, LIMIT_GROWTH, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from buttersink.chain_knowledge import ChainKnowledge
     from buttersink.model import Chain
+    from buttersink.planning.chain_knowledge import ChainKnowledge
 
 _BACK_PART = 16
 """A way back is measured up to this part of what the full stream must have."""

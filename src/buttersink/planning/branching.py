@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buttersink.arborescence import ROOT, minimum_arborescence
-from buttersink.candidates import candidate_diffs, chronology
-from buttersink.knowledge import Knowledge
-from buttersink.measuring import Measurement, next_measurements
 from buttersink.model import Diff, Reason
-from buttersink.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
+from buttersink.planning.arborescence import ROOT, minimum_arborescence
+from buttersink.planning.candidates import candidate_diffs, chronology
+from buttersink.planning.knowledge import Knowledge
+from buttersink.planning.measuring import Measurement, next_measurements
+from buttersink.planning.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from buttersink.model import Inventory, Size, Snapshot
-    from buttersink.request import Request
+    from buttersink.planning.request import Request
 
 AFFORDABLE_METADATA: Final = 4 << 20
 """Bytes of metadata that may be read without a thought, in a fraction of a second. If all

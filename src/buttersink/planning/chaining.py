@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from buttersink.arborescence import ROOT
-from buttersink.chain_forest import Edge, Forest, Limit
-from buttersink.chain_knowledge import ChainKnowledge, ChainRequest
-from buttersink.chain_measuring import next_chain_measurements
-from buttersink.chain_search import cheapest, connected, unlimited
 from buttersink.model import Chain, ChainLimits, Diff, Reason
+from buttersink.planning.arborescence import ROOT
+from buttersink.planning.chain_forest import Edge, Forest, Limit
+from buttersink.planning.chain_knowledge import ChainKnowledge, ChainRequest
+from buttersink.planning.chain_measuring import next_chain_measurements
+from buttersink.planning.chain_search import cheapest, connected, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.measuring import Measurement
     from buttersink.model import Size, Snapshot
+    from buttersink.planning.measuring import Measurement
 
 __all__ = [
     "DEFAULT_FACTOR",

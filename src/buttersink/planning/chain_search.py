@@ -11,14 +11,14 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from buttersink.arborescence import ROOT, minimum_arborescence
-from buttersink.chain_building import build
-from buttersink.chain_forest import Forest
+from buttersink.planning.arborescence import ROOT, minimum_arborescence
+from buttersink.planning.chain_building import build
+from buttersink.planning.chain_forest import Forest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from buttersink.chain_forest import Edge, Limit
+    from buttersink.planning.chain_forest import Edge, Limit
 
 EXACT_COUNT = 9
 """Number of connected nodes up to which the search is exhaustive, within `STEPS`."""

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Final
 
-from buttersink.candidates import chronology
-from buttersink.measuring import LEAST_LIMIT, Measurement
 from buttersink.model import Certainty, Chain, Diff
-from buttersink.stock import diff_order
+from buttersink.planning.candidates import chronology
+from buttersink.planning.measuring import LEAST_LIMIT, Measurement
+from buttersink.planning.stock import diff_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from buttersink.model import ChainLimits, Size
-    from buttersink.stock import RetentionRequest, Stock, Upkeep
+    from buttersink.planning.stock import RetentionRequest, Stock, Upkeep
 
 LEAST_GAIN: Final = 64 << 10
 """Bytes that have to become free at least: less is not worth measuring anything."""

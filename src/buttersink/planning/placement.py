@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buttersink.candidates import chronology
 from buttersink.model import Reason, Skip
+from buttersink.planning.candidates import chronology
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -1,0 +1,1 @@
+"""Facts in, plan out: which streams to send or keep, and where snapshots go. Pure."""
