@@ -208,6 +208,14 @@ def test_parts_of_another_size_are_sent_anew(end: StreamEnd) -> None:
     assert_arrived(end)
 
 
+def test_what_was_begun_anew_is_gone_on_with_as_well(end: StreamEnd) -> None:
+    larger = Storing(level=None, part_mib=6, jobs=1)
+    interrupt(end)
+    assert interrupt(end, storing=larger) == [1, 2]
+    assert Run(end, larger).receive() == 2 * 6 << 20
+    assert_arrived(end)
+
+
 def test_an_upload_that_is_gone_is_begun_anew(end: StreamEnd) -> None:
     interrupt(end)
     (upload,) = end.shelf.uploads(end.prefix)

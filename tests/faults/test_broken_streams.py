@@ -30,10 +30,10 @@ from support.loopfs import run as run_program
 from support.processes import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Inventory, Size, StreamOptions
+    from buttersink.model import Diff, Inventory, Size, Snapshot, StreamOptions
     from buttersink.store import Reader
     from conftest import MakeFs
     from support.loopfs import LoopFs
@@ -73,8 +73,23 @@ class BreakingSource:
         self._error = error
         self._broke = False
 
+    def place(self) -> tuple[object, str]:
+        return self._store.place()
+
     def inventory(self) -> Inventory:
         return self._store.inventory()
+
+    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
+        return self._store.recorded_sizes(snapshots)
+
+    def notes(self) -> Sequence[str]:
+        return self._store.notes()
+
+    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
+        return self._store.unready(diffs)
+
+    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
+        self._store.thaw(diffs, days)
 
     def stream_options(self) -> StreamOptions:
         return self._store.stream_options()

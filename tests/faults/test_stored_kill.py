@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import signal
+import tempfile
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import pytest
 from support.command import Argument, buttersink, directory
 from support.faults import Fault, Side, Slow
 from support.history import simple_history
+from support.loopfs import LoopFs, scratch_root
 from support.processes import Background, wait_until
 from support.proxy import S3Proxy
 from support.stored_ends import BucketEnd, streams
@@ -23,7 +25,6 @@ from support.stored_runs import Directory, endpoint_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.loopfs import LoopFs
     from support.s3_servers import S3Server
 
 MIB = 1 << 20
@@ -40,15 +41,34 @@ STOPPED = "error: interrupted: nothing half-done counts; the next run goes on fr
 OPTIONS = ("--json", "--part-size", f"{PART_MIB}", "--jobs", f"{JOBS}")
 
 
-@pytest.fixture
-def source(fs_a: LoopFs) -> bytes:
-    simple_history(fs_a, 1, size=OBJECT_BYTES)
-    return directory(fs_a.path / "snaps")
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="buttersink-test-", dir=scratch_root()) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def source(home: Path) -> Iterator[bytes]:
+    with LoopFs.create(home, label="a") as fs:
+        simple_history(fs, 1, size=OBJECT_BYTES)
+        yield directory(fs.path / "snaps")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: bytes, home: Path) -> list[tuple[str, str]]:
+    """What a run stores that nobody kills, wherever."""
+    end = Directory(home / "undisturbed")
+    end.path.mkdir()
+    assert buttersink(*OPTIONS, source, end.url).status == 0
+    return sums(end)
 
 
 def sums(end: BucketEnd | Directory) -> list[tuple[str, str]]:
-    """Return names and SHA-256 of the streams."""
-    return [(key, hashlib.sha256(end.read(key)).hexdigest()) for key in streams(end)]
+    """Return names, without the prefix, and SHA-256 of the streams."""
+    return [
+        (key.removeprefix(end.prefix), hashlib.sha256(end.read(key)).hexdigest())
+        for key in streams(end)
+    ]
 
 
 def journals() -> set[str]:
@@ -82,15 +102,6 @@ class TestAnUploadToABucket:
     @pytest.fixture
     def end(self, seaweed: S3Server) -> BucketEnd:
         return BucketEnd(seaweed)
-
-    @pytest.fixture
-    def undisturbed(
-        self, seaweed: S3Server, proxy: S3Proxy, source: bytes
-    ) -> list[tuple[str, str]]:
-        """What a run stores that nobody kills."""
-        other = BucketEnd(seaweed)
-        assert buttersink(*self.arguments(proxy, source, other)).status == 0
-        return sums(other)
 
     def arguments(self, proxy: S3Proxy, source: bytes, end: BucketEnd) -> tuple[Argument, ...]:
         return (*OPTIONS, "--endpoint-url", proxy.url, source, end.url)
@@ -176,8 +187,10 @@ class TestAnUploadToABucket:
             )
             kill(run)
 
-        # Nobody can tell any more whose it is: it is listed, and goes if asked for.
-        done = buttersink(*arguments, "--delete", "--force")
+        # Nobody can tell any more whose it is: it stays until it is asked to go.
+        assert buttersink(*arguments).status == 0
+        assert len(open_uploads(end)) == 1
+        done = buttersink("--delete", "--force", *arguments)
 
         assert (done.status, done.stderr) == (0, "")
         assert open_uploads(end) == []
@@ -211,13 +224,6 @@ class TestAnUploadToADirectory:
         path = scratch / "streams"
         path.mkdir()
         return Directory(path)
-
-    @pytest.fixture
-    def undisturbed(self, source: bytes, scratch: Path) -> list[tuple[str, str]]:
-        other = Directory(scratch / "other")
-        other.path.mkdir()
-        assert buttersink(*OPTIONS, source, other.url).status == 0
-        return sums(other)
 
     @pytest.mark.parametrize("seed", range(SERIES))
     def test_may_be_killed_at_any_moment(

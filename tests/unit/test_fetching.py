@@ -14,9 +14,9 @@ from buttersink.errors import CorruptStreamError
 from buttersink.stored.seekable import SeekTable, SeekTableBuilder, compress_frame
 from buttersink.stores.crew import Crew
 from buttersink.stores.fetching import StoredStream, find_seek_table
-from buttersink.stream.guard import StreamGuard
+from buttersink.stream.guard import Expectation, StreamGuard
 from support.memory_shelf import MemoryShelf
-from support.stream_samples import FULL, full, write
+from support.stream_samples import TO, full, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from buttersink.stores.shelf import ShelfObject
 
 MIB = 1 << 20
+EXPECTED = Expectation(to=frozenset({TO}), parents=None, max_version=1)
+"""Of one version only: no checksum covers that number."""
+
 SMALL = full(write(b"file", b"content"))
 LARGE = full(*(write(b"file", Random(n).randbytes(40_000), offset=n * 40_000) for n in range(600)))
 """24 MB: of several ranges."""
@@ -62,7 +65,7 @@ def read(
             shelf,
             thing,
             compressed=compressed,
-            guard=StreamGuard(FULL),
+            guard=StreamGuard(EXPECTED),
             receipt=None,
             crew=crew,
             ahead=jobs,
@@ -127,7 +130,7 @@ def test_no_more_is_fetched_ahead_than_was_asked_for(shelf: MemoryShelf) -> None
             shelf,
             thing,
             compressed=False,
-            guard=StreamGuard(FULL),
+            guard=StreamGuard(EXPECTED),
             receipt=None,
             crew=crew,
             ahead=2,
