@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from bench import checking, measuring, planning, storing, syncing, transfers
+from bench import checking, measuring, planning, storing, streams, syncing, transfers
 from bench.comparing import DEFAULT, QUICK
 from bench.ground import Ground
 
@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground, Extent], Iterator[Figure]]] = {
     "incremental": transfers.incremental,
     "compressed": transfers.compressed,
     "checksumdir": checking.checksumdir,
+    "streams": streams.streams,
 }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from buttersink.model import Diff
 from buttersink.stored.journal import JournalPart, encode_header, encode_part, parse_journal
-from contract.carrying import OPTIONS, FailingReader
+from contract.carrying import OPTIONS
+from support.processes import wait_until
 from support.stored_ends import streams
 from support.stored_runs import (
     MIB,
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buttersink.stored.journal import Journal
-    from buttersink.stores.shelf import Shelf
-    from buttersink.stores.streams import StreamStore
     from buttersink.storing import Storing
     from support.s3_servers import S3Server
 
+PLAIN = replace(STORING, level=None)
+"""Nothing is compressed, so that each byte that is written makes its part complete at once."""
 CONTENTS = {"home/1": random_contents(large=16 * MIB)["home/1"]}
 """A stream of four parts."""
 PART = PART_MIB * MIB
@@ -43,13 +44,6 @@ PART = PART_MIB * MIB
 
 class Stopped(Exception):
     """What ends a transfer that is to leave an upload."""
-
-
-class Place(Protocol):
-    """An end that streams are stored at, and what is unfinished there."""
-
-    def shelf(self) -> AbstractContextManager[Shelf]: ...
-    def store(self, storing: Storing = ...) -> AbstractContextManager[StreamStore]: ...
 
 
 @pytest.fixture
@@ -73,7 +67,7 @@ def place(request: pytest.FixtureRequest) -> Bucket | Directory:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """SHA-256 of the object, as it is if nothing happened before."""
     end = Directory(tmp_path_factory.mktemp("streams"))
-    with end.store() as store:
+    with end.store(PLAIN) as store:
         assert run(memory_source(CONTENTS), store).status == 0
     (key,) = streams(end)
     return sha256(end.read(key))
@@ -89,22 +83,29 @@ def diff() -> Diff:
 
 
 def key_of(place: Bucket | Directory) -> str:
-    return f"{place.prefix}home/1/{diff().to}_None.zst"
+    return f"{place.prefix}home/1/{diff().to}_None"
 
 
-def leave_upload(place: Bucket | Directory, storing: Storing = STORING) -> None:
-    """Leave what a run leaves that is stopped when the first parts are stored."""
+def leave_upload(place: Bucket | Directory, storing: Storing = PLAIN) -> None:
+    """Leave what a run leaves that is stopped when the first two parts are stored."""
     source = memory_source(CONTENTS)
     with (
         place.store(storing) as store,
         pytest.raises(Stopped),
         store.receive(diff(), "home/1", OPTIONS) as writer,
-        source.send(diff(), OPTIONS) as whole,
+        source.send(diff(), OPTIONS) as reader,
     ):
-        reader = FailingReader(whole, Stopped(), after=15 * MIB)
-        buffer = memoryview(bytearray(MIB))
-        while count := reader.readinto(buffer):
-            writer.write(buffer[:count])
+        buffer = memoryview(bytearray(13 * MIB))
+        writer.write(buffer[: reader.readinto(buffer)])
+        wait_until(lambda: recorded_parts(place) == 2, "two parts were stored")
+        raise Stopped
+
+
+def recorded_parts(place: Bucket | Directory) -> int:
+    with suppress(FileNotFoundError), open(journal_of(place), "rb") as file:
+        journal = parse_journal(file.read())
+        return len(journal.parts) if journal else 0
+    return 0
 
 
 def journal_of(place: Bucket | Directory) -> str:
@@ -134,7 +135,7 @@ def assert_converges(
     place: Bucket | Directory, undisturbed: str, *, begins_anew: bool = False
 ) -> int:
     """Run once more; fail unless the object is right. Return how many bytes were resumed."""
-    with place.store() as store:
+    with place.store(PLAIN) as store:
         ran = run(memory_source(CONTENTS), store)
     assert ran.status == 0, ran.told()
     assert any("begins anew" in warning for warning in ran.warnings) == begins_anew, ran.warnings
@@ -175,7 +176,7 @@ def test_parts_that_the_stream_does_not_have_begin_it_anew(
 def test_parts_of_another_size_begin_it_anew(
     place: Bucket | Directory, undisturbed: str
 ) -> None:
-    leave_upload(place, replace(STORING, part_mib=PART_MIB + 1))
+    leave_upload(place, replace(PLAIN, part_mib=PART_MIB + 1))
     assert assert_converges(place, undisturbed) == 0
     assert_no_litter(place)
 
@@ -294,7 +295,7 @@ def test_an_upload_of_a_living_process_is_left_alone(
         fcntl.flock(fd, fcntl.LOCK_EX)
         before = held_parts(place)
 
-        with place.store() as store:
+        with place.store(PLAIN) as store:
             ran = run(memory_source(CONTENTS), store)
 
         assert ran.status == 3
@@ -308,7 +309,7 @@ def test_an_upload_that_ends_while_we_go_on_with_it_fails_cleanly(
     bucket: Bucket, undisturbed: str
 ) -> None:
     source = memory_source(CONTENTS)
-    with bucket.store() as store:
+    with bucket.store(PLAIN) as store:
         aborted = False
         with (
             pytest.raises(Exception, match="not there any more|arrived damaged") as raised,

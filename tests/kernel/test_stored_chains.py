@@ -11,7 +11,7 @@ from support.command import Run, buttersink, directory, sync
 from support.history import simple_history
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import run as run_program
-from support.stored_ends import DirectoryEnd, StoredEnd, assert_restores, streams
+from support.stored_ends import StoredEnd, assert_restores, in_a_directory, streams
 from support.subvolume_facts import identity
 
 if TYPE_CHECKING:
@@ -47,11 +47,8 @@ def listed(end: StoredEnd) -> dict[str, dict[str, Any]]:
     return {found["path"]: found for found in done.the("listed")["snapshots"]}
 
 
+@in_a_directory
 class TestLimits:
-    @pytest.fixture
-    def stored_end(self, directory_end: DirectoryEnd) -> StoredEnd:
-        return directory_end
-
     def test_no_chain_has_more_links_than_allowed(
         self, stored_end: StoredEnd, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:
@@ -106,6 +103,7 @@ class TestLostStreams:
         end.remove(key)
         return key
 
+    @in_a_directory
     def test_are_told_of(self, stored_end: StoredEnd, originals: dict[str, Path]) -> None:
         self.lose(stored_end, "3")
 
@@ -135,6 +133,7 @@ class TestLostStreams:
         again = sync(fs_a.path / "snaps", stored_end.url)
         assert again.steps("send") == []
 
+    @in_a_directory
     def test_are_made_up_for_if_the_source_has_them_no_more(
         self,
         stored_end: StoredEnd,
@@ -153,6 +152,7 @@ class TestLostStreams:
         assert_restores(stored_end, originals, fs_b.path / "restored")
         assert sync(fs_a.path / "snaps", stored_end.url).steps("send") == []
 
+    @in_a_directory
     def test_that_all_others_build_on_are_sent_again(
         self,
         stored_end: StoredEnd,
@@ -167,6 +167,7 @@ class TestLostStreams:
         assert done.paths("send") == ["4"]
         assert_restores(stored_end, originals, fs_b.path / "restored")
 
+    @in_a_directory
     def test_that_were_only_links_are_sent_again_and_stay_hidden(
         self,
         stored_end: StoredEnd,

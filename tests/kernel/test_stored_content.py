@@ -18,6 +18,7 @@ from support.stored_ends import (
     DirectoryEnd,
     StoredEnd,
     assert_restores,
+    in_a_directory,
     needed_program,
     snapshots_below,
     streams,
@@ -185,6 +186,7 @@ class TestNames:
         for path in paths:
             assert_same_tree(fs_a.path / "snaps" / path, fs_b.path / path)
 
+    @in_a_directory
     def test_of_one_snapshot_can_be_given_as_they_are(
         self, stored_end: StoredEnd, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:
@@ -198,6 +200,7 @@ class TestNames:
         assert done.status == 0, done.stderr
         assert os.listdir(fs_b.path) == [name]
 
+    @in_a_directory
     def test_are_shown_on_one_line_with_nothing_that_a_terminal_obeys(
         self, stored_end: StoredEnd, fs_a: LoopFs
     ) -> None:

@@ -12,7 +12,13 @@ from support.command import Run, buttersink, directory, sync
 from support.history import many_snapshots, simple_history
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import run as run_program
-from support.stored_ends import DirectoryEnd, StoredEnd, assert_restores, snapshots_below, streams
+from support.stored_ends import (
+    StoredEnd,
+    assert_restores,
+    in_a_directory,
+    snapshots_below,
+    streams,
+)
 from support.subvolume_facts import identity
 
 if TYPE_CHECKING:
@@ -130,6 +136,7 @@ class TestWhatIsStillNeeded:
         assert [*listed(stored_end)] == ["4"]
         assert not [key for key in stored_end.stored_keys() if key.endswith(".hidden")]
 
+    @in_a_directory
     def test_is_replaced_if_that_is_cheaper(
         self,
         stored_end: StoredEnd,
@@ -173,6 +180,7 @@ class TestWhatIsStillNeeded:
 class TestAMirror:
     """Subvolumes that follow a source by way of stored streams."""
 
+    @in_a_directory
     def test_loses_what_was_deleted_even_if_it_stays_as_a_link(
         self,
         stored_end: StoredEnd,
@@ -215,6 +223,7 @@ class TestTheTrash:
             identity(path) for path in originals.values()
         }
 
+    @in_a_directory
     def test_is_not_used_if_it_is_not_wanted(
         self, stored_end: StoredEnd, originals: dict[str, Path], fs_a: LoopFs
     ) -> None:
@@ -227,11 +236,8 @@ class TestTheTrash:
         assert not [key for key in stored_end.stored_keys() if key.startswith("trash/")]
 
 
+@in_a_directory
 class TestSafetyRules:
-    @pytest.fixture
-    def stored_end(self, directory_end: DirectoryEnd) -> StoredEnd:
-        return directory_end
-
     def test_deleting_all_of_many_must_be_forced(
         self, stored_end: StoredEnd, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:

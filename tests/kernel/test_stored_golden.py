@@ -54,7 +54,12 @@ class Golden(NamedTuple):
         return [*self.bucket.paths.values()][number]
 
 
-@pytest.fixture(params=["dir", "s3", "s3 without prefix"])
+KINDS = ["dir", "s3", "s3 without prefix"]
+on_a_few = pytest.mark.parametrize("golden", KINDS[:2], indirect=True)
+"""For tests that take long, of what does not depend on the prefix."""
+
+
+@pytest.fixture(params=KINDS)
 def golden(request: pytest.FixtureRequest, fs_a: LoopFs) -> Golden:
     end: StoredEnd
     if request.param == "dir":
@@ -121,6 +126,7 @@ class TestListing:
 
 
 class TestRestoring:
+    @on_a_few
     def test_gives_what_was_sent_also_with_stale_bytes_behind_the_stream(
         self, golden: Golden, fs_b: LoopFs
     ) -> None:
@@ -133,6 +139,7 @@ class TestRestoring:
         assert_same_tree(golden.originals[wanted], fs_b.path / path)
         assert golden.is_untouched()
 
+    @on_a_few
     def test_puts_only_one_of_two_snapshots_at_one_path_and_says_so(
         self, golden: Golden, fs_b: LoopFs
     ) -> None:
@@ -209,6 +216,7 @@ class TestOneSnapshotInADirectoryOfItsOwn:
 
 
 class TestDeleting:
+    @on_a_few
     def test_takes_only_streams_that_nothing_needs(
         self, golden: Golden, fs_a: LoopFs, fs_b: LoopFs
     ) -> None:

@@ -12,7 +12,7 @@ from support.command import Run, buttersink, directory, sync
 from support.history import simple_history
 from support.loopfs import run as run_program
 from support.processes import Background, wait_until
-from support.stored_ends import DirectoryEnd, StoredEnd, snapshots_below
+from support.stored_ends import StoredEnd, in_a_directory, snapshots_below
 from support.tree import assert_same_tree
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class TestOneSnapshot:
         assert len(done.named("released")) == COUNT - 1
         assert stored_end.traces() == before
 
+    @in_a_directory
     @pytest.mark.usefixtures("originals")
     def test_again_changes_nothing(self, stored_end: StoredEnd, fs_b: LoopFs, goal: Path) -> None:
         restore_one(stored_end, LAST, goal)
@@ -97,6 +98,7 @@ class TestOneSnapshot:
         assert_same_tree(originals[2], goal / "3")
         assert_same_tree(originals[-1], goal / LAST)
 
+    @in_a_directory
     def test_starts_from_what_is_elsewhere_on_the_file_system_and_leaves_it_there(
         self, stored_end: StoredEnd, originals: list[Path], fs_b: LoopFs, goal: Path
     ) -> None:
@@ -110,6 +112,7 @@ class TestOneSnapshot:
         assert listed_by_btrfs(fs_b) == ["elsewhere/4", "restored/2"]
         assert_same_tree(originals[3], goal / "2")
 
+    @in_a_directory
     @pytest.mark.usefixtures("originals")
     def test_that_is_not_there_is_an_error_that_tells_of_the_slash(
         self, stored_end: StoredEnd, goal: Path
@@ -122,12 +125,9 @@ class TestOneSnapshot:
         assert os.listdir(goal) == []
 
 
+@in_a_directory
 class TestKilledRestores:
     """What is left over serves the next run, and is gone after it."""
-
-    @pytest.fixture
-    def stored_end(self, directory_end: DirectoryEnd) -> StoredEnd:
-        return directory_end
 
     @pytest.mark.parametrize("links", range(COUNT - 1))
     def test_of_one_snapshot_are_gone_on_with(

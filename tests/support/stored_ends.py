@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 PREFIX = "laptop/snapshots/"
 
+in_a_directory = pytest.mark.parametrize(
+    "stored_end", ["directory_end"], indirect=True, ids=["dir"]
+)
+"""For tests of what can't depend on where streams are stored: a directory is quicker."""
+
 _SUBVOLUME_INODE = 256
 """BTRFS_FIRST_FREE_OBJECTID: the top directory of a subvolume."""
 
