@@ -41,6 +41,7 @@ format: $(READY)
 
 bench: $(READY)
 	@scripts/need-btrfs "make bench"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
 
 install:

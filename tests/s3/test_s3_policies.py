@@ -104,6 +104,9 @@ def test_who_may_append_can_store_but_not_remove(
         with pytest.raises(NotPermittedError, match=r"s3:DeleteObject"):
             shelf.move(stored(shelf, "p/old"), "trash/p/old")
         assert content(shelf, "p/old") == b"old"
+        shelf.put("p/small.hidden", b"")
+        shelf.remove("p/small.hidden")
+        assert shelf.stat("p/small.hidden") is None
 
 
 def test_who_may_write_can_also_remove(
