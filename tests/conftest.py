@@ -41,6 +41,14 @@ class MakeFs(Protocol):
         ...
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what runs remember out of the machine's own state."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """Return an empty directory, on a fast file system if there is one, deleted afterwards."""

@@ -89,6 +89,7 @@ def _run(options: Options, reporter: Reporter) -> int:
     settings = Settings(
         one=(options.source or options.destination).snapshot,
         excludes=options.excludes,
+        only=options.only,
         dry_run=options.dry_run,
         delete=options.delete,
         estimate=options.estimate,
@@ -120,6 +121,8 @@ def _run(options: Options, reporter: Reporter) -> int:
 
 def _state_directory() -> str:
     """Return where to remember what the next run needs to know, such as open uploads."""
+    if service := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5)
+        return service.partition(":")[0]
     if os.geteuid() == 0:
         return "/var/lib/buttersink"
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")

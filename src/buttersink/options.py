@@ -62,6 +62,7 @@ class Options:
     quiet: int
     logfile: str | None
     excludes: tuple[re.Pattern[str], ...]
+    only: tuple[re.Pattern[str], ...]
     bytes_per_second: float | None
     json: bool
     create: bool
@@ -100,6 +101,7 @@ def parse_options(argv: Sequence[str]) -> Options:
         quiet=found.quiet,
         logfile=found.logfile,
         excludes=tuple(found.exclude),
+        only=tuple(found.only),
         bytes_per_second=found.bwlimit,
         json=found.json,
         create=found.create,
@@ -126,8 +128,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="buttersink",
         usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [--part-size PART_SIZE]\n"
-        "                  [--exclude REGEX] [--bwlimit RATE] [--json] [--create] [--force]\n"
-        "                  [options for stored streams, see below] [<src>] <dst>",
+        "                  [--exclude REGEX] [--only REGEX] [--bwlimit RATE] [--json] [--create]\n"
+        "                  [--force] [options for stored streams, see below] [<src>] <dst>",
         description="Make <dst> hold the btrfs snapshots of <src>, sending only differences.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -160,6 +162,9 @@ def _parser() -> Parser:
     add("--exclude", type=_pattern, action="append", default=[], metavar="REGEX",
         help="leave alone snapshots whose path in <src> begins with a match: neither transferred "
         "nor deleted; repeatable")  # fmt: skip
+    add("--only", type=_pattern, action="append", default=[], metavar="REGEX",
+        help="leave alone snapshots whose path in <src> does not begin with a match; "
+        "repeatable")  # fmt: skip
     add("--bwlimit", type=_rate, metavar="RATE",
         help="bytes a second at most; with K, M or G in units of 1024, such as 10M")  # fmt: skip
     add("--json", action="store_true",

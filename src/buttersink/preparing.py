@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
+from buttersink.chains import best_chains
 from buttersink.errors import ButterSinkError, RefusedError, UnfaithfulStreamError, UsageError
 from buttersink.model import (
     ChainLimits,
@@ -76,7 +77,7 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         protected_paths=frozenset(
             path for s in held.snapshots for path in s.paths if settings.excluded(path)
         ),
-        limits=_limits(destination, held, settings),
+        limits=_limits(destination, held, wanted, settings),
     )
     sizes = _Sizes(source, request.options, settings, emit)
     if settings.estimate:
@@ -163,10 +164,15 @@ def _common_options(
     )
 
 
-def _limits(destination: Sink, held: Inventory, settings: Settings) -> ChainLimits | None:
+def _limits(
+    destination: Sink, held: Inventory, wanted: tuple[Snapshot, ...], settings: Settings
+) -> ChainLimits | None:
     if held.makes_any_diff:
         return None
-    fraction = destination.stored_fraction()
+    # To know that takes some requests, which a run that has nothing to do can spare.
+    chains = best_chains(held.stored).costs
+    idle = not settings.delete and all(s.uuid in chains for s in wanted)
+    fraction = 1.0 if idle else destination.stored_fraction()
     return ChainLimits(
         links=settings.storing.max_chain,
         factor=settings.storing.max_restore,

@@ -20,6 +20,7 @@ class Settings:
     Attributes:
         one: Name of the one snapshot of the source that is meant; None for all.
         excludes: Snapshots whose path one of these matches from its start are left alone.
+        only: If there are any, then so are those whose path none of these matches so.
         dry_run: Only plan.
         delete: Delete what the destination has and the source has not.
         estimate: Plan on estimated sizes; nothing is measured.
@@ -30,6 +31,7 @@ class Settings:
 
     one: str | None = None
     excludes: tuple[re.Pattern[str], ...] = ()
+    only: tuple[re.Pattern[str], ...] = ()
     dry_run: bool = False
     delete: bool = False
     estimate: bool = False
@@ -39,6 +41,8 @@ class Settings:
 
     def excluded(self, path: str) -> bool:
         """Return whether the snapshot at a relative path is to be left alone."""
+        if self.only and not any(pattern.match(path) for pattern in self.only):
+            return True
         return any(pattern.match(path) for pattern in self.excludes)
 
     def excludes_all_of(self, snapshot: Snapshot) -> bool:

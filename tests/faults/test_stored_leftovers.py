@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PLAIN = replace(STORING, level=None)
 """Nothing is compressed, so that each byte that is written makes its part complete at once."""
-CONTENTS = {"home/1": random_contents(large=11 * MIB)["home/1"]}
+CONTENTS = {"home/1": random_contents(large=13 * MIB)["home/1"]}
 """A stream of three parts."""
 PART = PART_MIB * MIB
 
@@ -96,7 +96,7 @@ def leave_upload(place: Bucket | Directory, storing: Storing = PLAIN) -> None:
         store.receive(diff(), "home/1", OPTIONS) as writer,
         source.send(diff(), OPTIONS) as reader,
     ):
-        buffer = memoryview(bytearray(2 * PART + MIB // 2))
+        buffer = memoryview(bytearray(2 * (PART + MIB) + MIB // 2))
         writer.write(buffer[: reader.readinto(buffer)])
         wait_until(lambda: recorded_parts(place) == 2, "two parts were stored")
         raise Stopped
@@ -310,7 +310,7 @@ def test_an_upload_that_ends_while_we_go_on_with_it_fails_cleanly(
     bucket: Bucket, undisturbed: str
 ) -> None:
     source = memory_source(CONTENTS)
-    buffer = memoryview(bytearray(2 * PART + MIB // 2))
+    buffer = memoryview(bytearray(2 * (PART + MIB) + MIB // 2))
     with (
         bucket.store(PLAIN) as store,
         pytest.raises(ButterSinkError, match="not there any more") as raised,

@@ -137,7 +137,10 @@ def test_what_only_the_destination_has_is_built_on_as_well() -> None:
 def test_a_snapshot_without_a_chain_is_skipped_and_the_missing_base_is_named() -> None:
     plan = make_plan(asking(storing({(2, 1): 7, (3, 2): 7})), {})
     assert {skip.reason for skip in skips(plan).values()} == {Reason.UNREACHABLE}
-    detail = f"it builds on {uuid(1)}, of which there is no stream below this prefix"
+    detail = (
+        f"it builds on {uuid(1)}, of which there is no stream below this prefix; "
+        f"name the prefix above it, and choose with --only"
+    )
     assert {n: skip.detail for n, skip in skips(plan).items()} == {2: detail, 3: detail}
 
 

@@ -110,9 +110,11 @@ def test_the_missing_base_is_named_however_far_it_is() -> None:
     source = storing({(3, 2): 5, (4, 3): 5, (5, 4): 5, (6, None): 5})
     found = routes(source, wanted={5, 6})
     assert chosen(found) == {6: None}
-    assert found.unreachable == {
-        uuid(5): f"it builds on {uuid(2)}, of which there is no stream below this prefix"
-    }
+    detail = (
+        f"it builds on {uuid(2)}, of which there is no stream below this prefix; "
+        f"name the prefix above it, and choose with --only"
+    )
+    assert found.unreachable == {uuid(5): detail}
 
 
 def test_a_base_whose_streams_cannot_be_used_is_named_by_its_path() -> None:

@@ -127,4 +127,7 @@ def _detail(
     name = names.get(base, str(base))
     if base in stored:
         return f"it builds on {name}, of which no stream can be used"
-    return f"it builds on {name}, of which there is no stream below this prefix"
+    return (
+        f"it builds on {name}, of which there is no stream below this prefix; "
+        f"name the prefix above it, and choose with --only"
+    )
