@@ -10,6 +10,7 @@ import pytest
 
 from support.command import Run, buttersink, directory, sync
 from support.history import simple_history
+from support.kernel_calls import snapshot_read_only
 from support.loopfs import run as run_program
 from support.processes import Background, wait_until
 from support.stored_ends import StoredEnd, in_a_directory, snapshots_below
@@ -127,6 +128,37 @@ class TestOneSnapshot:
 
 
 @in_a_directory
+class TestSnapshotsInDirectoriesOfTheirOwn:
+    """As snapper lays them out: each has the same name, and the chain runs through them all."""
+
+    @pytest.fixture
+    def stored(self, fs_a: LoopFs, stored_end: StoredEnd) -> Path:
+        """Return the snapshot at the end of the chain."""
+        numbered = fs_a.path / "numbered"
+        for original in simple_history(fs_a, 3):
+            (numbered / original.name).mkdir(parents=True)
+            snapshot_read_only(original, numbered / original.name / "snapshot")
+        last = sync(numbered, stored_end.url).steps("send")[-1]
+        assert last["parent"] is not None
+        return numbered / str(last["path"])
+
+    def test_one_of_them_is_chosen_with_only(
+        self, stored_end: StoredEnd, stored: Path, fs_b: LoopFs, goal: Path
+    ) -> None:
+        number = stored.parent.name
+        done = buttersink("--only", f"{number}/", stored_end.url, directory(goal))
+        assert done.status == 0, done.stderr
+        assert listed_by_btrfs(fs_b) == [f"restored/{number}/snapshot"]
+        assert_same_tree(stored, goal / number / "snapshot")
+
+    def test_naming_one_whose_chain_lies_elsewhere_tells_of_only(
+        self, stored_end: StoredEnd, stored: Path, goal: Path
+    ) -> None:
+        done = buttersink(f"{stored_end.url}{stored.parent.name}/snapshot", directory(goal))
+        assert (done.status, os.listdir(goal)) == (3, [])
+        assert "choose with --only" in done.stderr
+
+
 class TestKilledRestores:
     """What is left over serves the next run, and is gone after it."""
 

@@ -66,7 +66,10 @@ class StoredStream:
         self._receipt = receipt
         self._pieces = (_unpacked if compressed else _plain)(shelf, thing, crew, ahead)
         self._ready: deque[memoryview] = deque()
+        self._crew = crew
         self._hash = hashlib.sha256()
+        self._hashing: Future[None] | None = None
+        """The hashing of what is ready, while it is on its way to the writer."""
         self._stored_bytes = 0
 
     @property
@@ -102,13 +105,24 @@ class StoredStream:
             raise AssertionError(self._name)
         stored_bytes, plain = piece
         self._stored_bytes += stored_bytes
-        for part in self._guard.push(memoryview(plain)):
+        self._wait_for_hash()  # what the guard let pass is only good until it is called again
+        parts = self._guard.push(memoryview(plain))
+        self._ready.extend(parts)
+        if self._receipt is not None:
+            self._hashing = self._crew.submit(self._add_to_hash, parts)
+
+    def _add_to_hash(self, parts: Iterable[memoryview]) -> None:
+        for part in parts:
             self._hash.update(part)
-            self._ready.append(part)
+
+    def _wait_for_hash(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
 
     def _compare_receipt(self) -> None:
         if self._receipt is None:
             return
+        self._wait_for_hash()
         expected = self._receipt.stream
         if expected.nbytes != self._guard.passed_bytes or expected.sha256 != self._hash.hexdigest():
             raise CorruptStreamError("not the stream that its receipt describes", _DAMAGED)
