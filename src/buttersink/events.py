@@ -9,21 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from buttersink.errors import ButterSinkError
-    from buttersink.model import (
-        Adopt,
-        Chain,
-        Clean,
-        Delete,
-        Discard,
-        Hide,
-        Inventory,
-        Plan,
-        Release,
-        Size,
-        Skip,
-        Snapshot,
-        Transfer,
-    )
+    from buttersink.model import Chain, Inventory, Size, Snapshot
+    from buttersink.plan import Adopt, Clean, Delete, Discard, Hide, Plan, Release, Skip, Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

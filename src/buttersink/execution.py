@@ -14,7 +14,8 @@ from buttersink.errors import (
     RestartError,
     UnfaithfulStreamError,
 )
-from buttersink.model import Adopt, Delete, Diff, Discard, Hide, Keep, Reason, Skip, Transfer
+from buttersink.model import Diff
+from buttersink.plan import Adopt, Delete, Discard, Hide, Keep, Reason, Skip, Transfer
 from buttersink.store import StoredReader, StoredWriter
 from buttersink.transfer import RateLimit, pump
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Emit
-    from buttersink.model import Clean, Plan, Release, Removal, StreamOptions
+    from buttersink.model import StreamOptions
+    from buttersink.plan import Clean, Plan, Release, Removal
     from buttersink.store import Sink, Source
 
 _log: Final = logging.getLogger(__name__)

@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Final
 from buttersink import events
 from buttersink.chains import best_chains
 from buttersink.errors import ButterSinkError, RefusedError, UnfaithfulStreamError, UsageError
-from buttersink.model import (
-    ChainLimits,
-    Clean,
-    Delete,
-    Diff,
-    Hide,
-    Plan,
-    Reason,
-    Skip,
-    StreamOptions,
-    Transfer,
-)
+from buttersink.model import ChainLimits, Diff, StreamOptions
+from buttersink.plan import Clean, Delete, Hide, Plan, Reason, Skip, Transfer
 from buttersink.planning.healing import find_healing
 from buttersink.planning.planner import Request, make_plan, measurements
 from buttersink.retaining import with_removals

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from buttersink.model import Adopt, Diff, Plan, Reason, Size, Transfer
+from buttersink.plan import Adopt, Plan, Reason, Transfer
 from buttersink.planning.retention import RetentionRequest, retain, retention_measurements
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from buttersink.model import ChainLimits
+    from buttersink.model import ChainLimits, Diff, Size
     from buttersink.planning.measuring import Measurement
     from buttersink.planning.planner import Request
     from buttersink.planning.retention import Retention

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink import events
 from buttersink.execution import carry_out
-from buttersink.model import Clean, Plan, Skip
+from buttersink.plan import Clean, Plan, Skip
 from buttersink.preparing import prepare, removable
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 from buttersink.btrfs.receive import ReceiveProcess
 from buttersink.errors import CorruptStreamError, TransferError
 from buttersink.events import Failed, Skipped
-from buttersink.model import Transfer
+from buttersink.plan import Transfer
 from buttersink.settings import Settings
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.sync import sync

@@ -236,7 +236,9 @@ def test_the_command_names_the_damaged_object_and_restores_the_others(
     end.path.mkdir()
     goal.mkdir()
     assert buttersink(directory(fs_a.path / "snaps"), end.url).status == 0
-    keys = {json.loads(end.read(f"{key}.json"))["snapshot"].get("parent"): key for key in streams(end)}
+    keys = {
+        json.loads(end.read(f"{key}.json"))["snapshot"].get("parent"): key for key in streams(end)
+    }
     chain = [keys[None]]
     while (below := keys.get(chain[-1].rpartition("/")[2].partition("_")[0])) is not None:
         chain.append(below)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.command import buttersink, directory
-from support.history import simple_history
 from support.kernel_calls import clone, create_subvolume, snapshot_read_only
 from support.loopfs import LoopFs, unmount
 from support.loopfs import run as run_program

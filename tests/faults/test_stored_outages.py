@@ -136,7 +136,7 @@ def sums(bucket: Bucket) -> Mapping[str, str]:
     """Return the SHA-256 of all streams, by key."""
     return {
         key: hashlib.sha256(bucket.read(key)).hexdigest()
-        for key in bucket.keys()
+        for key in bucket.stored_keys()
         if key.endswith(".zst")
     }
 

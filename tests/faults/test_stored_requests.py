@@ -134,7 +134,7 @@ def live(server: S3Server, state: Path, faults: list[Fault]) -> Life:
         with bucket.store() as store:
             settings = Settings(storing=STORING, delete=True, force=True)
             removed = run(memory_source(KEPT), store, settings)
-        keys = bucket.keys()
+        keys = bucket.stored_keys()
         return Life(
             stored=stored,
             restored=restored,
@@ -194,9 +194,7 @@ class TestAPassingFailure:
         assert life.objects == life.receipts == undisturbed.objects
         assert life.keys == undisturbed.keys
 
-    def test_leaves_nothing_behind(
-        self, lives: Mapping[str, Future[Life]], trouble: str
-    ) -> None:
+    def test_leaves_nothing_behind(self, lives: Mapping[str, Future[Life]], trouble: str) -> None:
         life = lives[trouble].result()
         assert life.journals == []
         assert not life.uploads or trouble in ORPHANS

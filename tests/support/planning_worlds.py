@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from buttersink.model import Certainty, Diff, Inventory, Plan, Size, Snapshot
+from buttersink.model import Certainty, Diff, Inventory, Size, Snapshot
 from buttersink.planning.candidates import candidate_diffs
 from buttersink.planning.planner import make_plan, measurements
 from buttersink.planning.request import Request
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from random import Random
 
+    from buttersink.plan import Plan
     from buttersink.planning.measuring import Measurement
 
 MIB = 1 << 20

@@ -30,25 +30,27 @@ from buttersink.events import (
     Warned,
 )
 from buttersink.model import (
-    Adopt,
     Certainty,
     Chain,
-    Clean,
-    Delete,
     Diff,
-    Discard,
-    Hide,
     Inventory,
-    Keep,
     Partial,
-    Plan,
     Problem,
-    Reason,
-    Release,
     Size,
-    Skip,
     Snapshot,
     StreamOptions,
+)
+from buttersink.plan import (
+    Adopt,
+    Clean,
+    Delete,
+    Discard,
+    Hide,
+    Keep,
+    Plan,
+    Reason,
+    Release,
+    Skip,
     Transfer,
 )
 from buttersink.report import make_reporter

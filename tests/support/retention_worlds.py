@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from buttersink.chains import Chains, best_chains
-from buttersink.model import Certainty, ChainLimits, Delete, Diff, Discard, Hide, Inventory, Size
+from buttersink.model import Certainty, ChainLimits, Diff, Inventory, Size
+from buttersink.plan import Delete, Discard, Hide
 from buttersink.planning.retention import (
     Retention,
     RetentionRequest,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from buttersink.model import Removal
+    from buttersink.plan import Removal
     from buttersink.planning.measuring import Measurement
 
 KIB = 1 << 10

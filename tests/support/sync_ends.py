@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Partial, Plan, Snapshot
+    from buttersink.model import Diff, Partial, Snapshot
+    from buttersink.plan import Plan
     from buttersink.store import Reader, Sink, Source, Writer
 
 E = TypeVar("E")

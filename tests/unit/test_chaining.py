@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.model import Certainty, Chain, ChainLimits, Diff, Reason, Size
+from buttersink.model import Certainty, Chain, ChainLimits, Diff, Size
+from buttersink.plan import Reason
 from buttersink.planning.chain_candidates import chain_candidates
 from buttersink.planning.chaining import ChainChoice, choose_chains, default_limits
 from support.chain_worlds import (

@@ -5,20 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from buttersink.model import (
-    Adopt,
-    Certainty,
-    Delete,
-    Diff,
-    Keep,
-    Plan,
-    Reason,
-    Size,
-    Skip,
-    Snapshot,
-    StreamOptions,
-    Transfer,
-)
+from buttersink.model import Certainty, Diff, Size, Snapshot, StreamOptions
+from buttersink.plan import Adopt, Delete, Keep, Plan, Reason, Skip, Transfer
 from buttersink.planning.planner import make_plan, measurements
 from support.planning_worlds import asking, diff, series, snapshot, uuid
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.model import Diff, Keep, Plan, Size, Snapshot
+from buttersink.model import Diff, Size, Snapshot
+from buttersink.plan import Keep, Plan
 from buttersink.planning.planner import make_plan
 from support.planning_worlds import asking, diff, inventory, series, snapshot
 

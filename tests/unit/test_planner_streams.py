@@ -9,21 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.chains import best_chains
-from buttersink.model import (
-    Adopt,
-    Chain,
-    ChainLimits,
-    Inventory,
-    Keep,
-    Partial,
-    Plan,
-    Reason,
-    Release,
-    Size,
-    Skip,
-    Snapshot,
-    Transfer,
-)
+from buttersink.model import Chain, ChainLimits, Inventory, Partial, Size, Snapshot
+from buttersink.plan import Adopt, Keep, Plan, Reason, Release, Skip, Transfer
 from buttersink.planning.planner import make_plan, measurements
 from buttersink.planning.request import Request
 from support.planning_worlds import (

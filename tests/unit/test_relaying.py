@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from buttersink.model import Diff, Inventory, Reason
+from buttersink.plan import Reason
 from buttersink.planning.relaying import relay
 from support.planning_worlds import Streams, diff, storing, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from buttersink.model import Diff, Inventory
     from buttersink.planning.routes import Routes
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.events import Event, TransferStarted, Warned
-from buttersink.model import Certainty, Reason, Size
+from buttersink.model import Certainty, Size
+from buttersink.plan import Reason
 from support.report_examples import (
     ERROR,
     EVENTS,

@@ -21,19 +21,8 @@ from buttersink.events import (
     TransferStarted,
     Warned,
 )
-from buttersink.model import (
-    Certainty,
-    Clean,
-    Diff,
-    Inventory,
-    Partial,
-    Plan,
-    Reason,
-    Size,
-    Skip,
-    Snapshot,
-    Transfer,
-)
+from buttersink.model import Certainty, Diff, Inventory, Partial, Size, Snapshot
+from buttersink.plan import Clean, Plan, Reason, Skip, Transfer
 from buttersink.report.wording import reason_text
 from support.report_examples import (
     ADOPT,

@@ -19,7 +19,8 @@ from buttersink.events import (
     ThawRequested,
     TransferDone,
 )
-from buttersink.model import Clean, Inventory, Partial
+from buttersink.model import Inventory, Partial
+from buttersink.plan import Clean
 from support.report_examples import (
     DISCARD,
     FOUR,

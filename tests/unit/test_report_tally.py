@@ -13,7 +13,8 @@ from buttersink.events import (
     TransferProgress,
     TransferStarted,
 )
-from buttersink.model import Certainty, Reason, Size, Skip, Transfer
+from buttersink.model import Certainty, Size
+from buttersink.plan import Reason, Skip, Transfer
 from buttersink.report.tally import Gauge, Speedometer, Tally
 from support.report_examples import ONE, THREE, TWO, Clock, planned, snapshot, transfer
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.chains import best_chains
-from buttersink.model import Delete, Diff, Discard, Hide, Reason, Size
+from buttersink.model import Diff, Size
+from buttersink.plan import Delete, Discard, Hide, Reason
 from buttersink.planning.retention import retain
 from support.planning_worlds import snapshot, uuid
 from support.retention_worlds import MIB, Ends, Shelf, Shop, diff, request, requests, settle, shops
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-    from buttersink.model import Removal
+    from buttersink.plan import Removal
     from buttersink.planning.retention import Retention, RetentionRequest
 
 SERIES = {(1, None): 100 * MIB, (2, 1): 2 * MIB, (3, 2): 3 * MIB}

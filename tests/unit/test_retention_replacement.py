@@ -10,7 +10,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from buttersink.model import Certainty, ChainLimits, Delete, Discard, Hide, Reason, Size
+from buttersink.model import Certainty, ChainLimits, Size
+from buttersink.plan import Delete, Discard, Hide, Reason
 from buttersink.planning.measuring import Measurement
 from buttersink.planning.retention import retain, retention_measurements
 from support.planning_worlds import uuid

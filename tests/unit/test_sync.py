@@ -14,7 +14,8 @@ from buttersink.errors import (
     RefusedError,
     UsageError,
 )
-from buttersink.model import Certainty, Diff, Reason, StreamOptions
+from buttersink.model import Certainty, Diff, StreamOptions
+from buttersink.plan import Reason
 from buttersink.settings import Settings
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore

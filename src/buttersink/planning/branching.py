@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buttersink.model import Diff, Reason
+from buttersink.plan import Reason
 from buttersink.planning.arborescence import ROOT, minimum_arborescence
 from buttersink.planning.candidates import candidate_diffs, chronology
 from buttersink.planning.knowledge import Knowledge
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.model import Inventory, Size, Snapshot
+    from buttersink.model import Diff, Inventory, Size, Snapshot
     from buttersink.planning.request import Request
 
 AFFORDABLE_METADATA: Final = 4 << 20

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from buttersink.model import Chain, ChainLimits, Diff, Reason
+from buttersink.model import Chain, ChainLimits, Diff
+from buttersink.plan import Reason
 from buttersink.planning.arborescence import ROOT
 from buttersink.planning.chain_forest import Edge, Forest, Limit
 from buttersink.planning.chain_knowledge import ChainKnowledge, ChainRequest

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from buttersink.chains import best_chains
-from buttersink.model import Diff, Keep, Plan, Reason, Size, Skip, Transfer
+from buttersink.model import Diff, Size
+from buttersink.plan import Keep, Plan, Reason, Skip, Transfer
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buttersink.model import Reason, Skip
+from buttersink.plan import Reason, Skip
 from buttersink.planning.candidates import chronology
 
 if TYPE_CHECKING:

@@ -18,20 +18,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from buttersink.chains import best_chains
-from buttersink.model import (
-    Adopt,
-    Chain,
-    Delete,
-    Diff,
-    Keep,
-    Plan,
-    Reason,
-    Release,
-    Size,
-    Skip,
-    Snapshot,
-    Transfer,
-)
+from buttersink.plan import Adopt, Delete, Keep, Plan, Reason, Release, Skip, Transfer
 from buttersink.planning.candidates import chronology
 from buttersink.planning.measuring import Measurement
 from buttersink.planning.placement import place
@@ -42,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
+    from buttersink.model import Chain, Diff, Size, Snapshot
     from buttersink.planning.routes import Route
 
 __all__ = ["Measurement", "Request", "make_plan", "measurements"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
-from buttersink.model import Reason
+from buttersink.plan import Reason
 from buttersink.planning.arborescence import ROOT
 from buttersink.planning.candidates import chronology
 from buttersink.planning.routes import Route, Routes

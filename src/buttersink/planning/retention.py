@@ -20,7 +20,8 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from buttersink.chains import Chains, best_chains
-from buttersink.model import Delete, Diff, Discard, Hide, Reason, Removal, Size
+from buttersink.model import Diff, Size
+from buttersink.plan import Delete, Discard, Hide, Reason, Removal
 from buttersink.planning.replacement import Appraisal, Group, Replacements
 from buttersink.planning.stock import RetentionRequest, Stock, Upkeep, diff_order
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from buttersink.model import Chain, Diff, Reason
+    from buttersink.model import Chain, Diff
+    from buttersink.plan import Reason
 
 NOTHING_KNOWN: Final = Size(0, Certainty.AT_LEAST)
 """The size of a diff that was not measured yet."""

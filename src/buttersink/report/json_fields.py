@@ -29,18 +29,8 @@ from buttersink.events import (
     TransferStarted,
     Warned,
 )
-from buttersink.model import (
-    Adopt,
-    Certainty,
-    Clean,
-    Delete,
-    Discard,
-    Hide,
-    Keep,
-    Release,
-    Skip,
-    Transfer,
-)
+from buttersink.model import Certainty
+from buttersink.plan import Adopt, Clean, Delete, Discard, Hide, Keep, Release, Skip, Transfer
 from buttersink.report.rows import entries_inside, stored_bytes
 
 if TYPE_CHECKING:
@@ -49,7 +39,8 @@ if TYPE_CHECKING:
 
     from buttersink.errors import ButterSinkError
     from buttersink.events import ListEntry
-    from buttersink.model import Chain, Diff, Partial, Removal, Size, Step
+    from buttersink.model import Chain, Diff, Partial, Size
+    from buttersink.plan import Removal, Step
 
     Fields = dict[str, Any]
     AnyStep = Step | Release | Removal | Clean

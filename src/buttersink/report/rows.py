@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from buttersink.model import Adopt, Delete, Discard, Hide, Keep, Skip, Transfer
+from buttersink.plan import Adopt, Delete, Discard, Hide, Keep, Skip, Transfer
 from buttersink.report.wording import reason_text
 from buttersink.text import (
     bytes_text,
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Listed, ListEntry, Planned
-    from buttersink.model import Chain, Clean, Diff, Inventory, Partial, Plan, Removal, Step
+    from buttersink.model import Chain, Diff, Inventory, Partial
+    from buttersink.plan import Clean, Plan, Removal, Step
 
 
 class Action(Enum):

@@ -17,7 +17,8 @@ from buttersink.events import (
     TransferProgress,
     TransferStarted,
 )
-from buttersink.model import Certainty, Size, Transfer
+from buttersink.model import Certainty, Size
+from buttersink.plan import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from buttersink.events import (
     TransferDone,
     Warned,
 )
-from buttersink.model import Adopt, Clean, Delete, Discard, Hide, Reason, Release, Transfer
+from buttersink.plan import Adopt, Clean, Delete, Discard, Hide, Reason, Release, Transfer
 from buttersink.text import bytes_text, count_text, duration_text, escape, rate_text
 
 if TYPE_CHECKING:
