@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 CONTENTS = random_contents(large=11 * MIB)
 HOME = ["home/1", "home/2", "home/3"]
-UPLOADS = 6
-DOWNLOADS = 12
+UPLOADS = 4
+DOWNLOADS = 8
 
 
 def upload(server: S3Server, state: Path, seed: int) -> tuple[Ran, Ran, Bucket]:
@@ -149,8 +149,6 @@ def test_the_command_tells_which_object_came_damaged_and_restores_the_others(
     how = ("--compress", compression)
     stored = buttersink(*how, directory(fs_a.path / "snaps"), end.url)
     assert stored.status == 0, stored
-    last = stored.stderr.splitlines()
-    assert last
     with S3Proxy(endpoint_port(seaweed)) as proxy:
         at_proxy = ("--endpoint-url", proxy.url)
         # The stream of the first one is by far the largest, so it is the one that is hit.

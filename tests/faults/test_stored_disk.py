@@ -30,7 +30,6 @@ LARGE = 24
 PART_BYTES = 5 * MIB
 OPTIONS = ("--part-size", "5", "--jobs", "2")
 CUTS = 5
-SMALL_FILES = 100
 
 
 def make_snapshots(fs: LoopFs) -> bytes:

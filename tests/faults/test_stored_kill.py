@@ -35,7 +35,7 @@ JOBS = 2
 RESENT_BYTES = JOBS * PART_MIB * MIB
 """What may be sent again after a kill."""
 KILLS = 4
-SERIES = 3
+SERIES = 2
 STATE = Path("/var/lib/buttersink")
 STOPPED = "error: interrupted: nothing half-done counts; the next run goes on from here"
 OPTIONS = ("--json", "--part-size", f"{PART_MIB}", "--jobs", f"{JOBS}")

@@ -1,4 +1,4 @@
-"""Requests of a kind that fail for good: a clear error, nothing false, and the next run mends it."""
+"""Requests of a kind that fail for good: a clear error, nothing false, and mended by a run."""
 
 from __future__ import annotations
 

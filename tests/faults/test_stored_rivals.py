@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from support.s3_servers import S3Server
 
 CONTENTS = random_contents(large=6 * MIB)
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.fixture
@@ -66,7 +66,6 @@ class TestOnOneMachine:
             first.wait_for_handlers()
             wait_until(lambda: first.ended() or is_locked(end), "it was at work")
             assert_refused(end.url, source, end.url)
-            assert_refused(end.url, "--delete", end.url)
             assert buttersink("--dry-run", source, end.url).status == 0
             assert not first.ended()
         assert buttersink(source, end.url).status == 0
@@ -136,7 +135,7 @@ class TestOnTwoMachines:
         diff = Diff(uuid)
         with bucket.store(machine="one") as late, bucket.store(machine="two") as first:
             late.inventory()
-            with (
+            with (  # noqa: PT012 - the block is what is tested
                 pytest.raises(PathTakenError, match="already"),
                 late.receive(diff, path, OPTIONS) as writer,
             ):

@@ -82,8 +82,10 @@ class TestRandomHistories:
             "present": len(paths),
             "failed": 0,
             "deleted": 0,
+            "hidden": 0,
             "undeleted": 0,
             "sent_bytes": 0,
+            "resumed_bytes": 0,
             "seconds": 0,
         }
         assert subvolumes(fs_b.path) == before
