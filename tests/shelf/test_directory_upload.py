@@ -129,13 +129,6 @@ def test_an_upload_with_a_damaged_part_is_not_completed(
     assert keys(shelf) == []
 
 
-def test_a_part_that_differs_from_its_hash_is_not_stored(shelf: DirectoryShelf) -> None:
-    upload = shelf.begin(KEY)
-    with pytest.raises(TransferError, match="part 1"):
-        upload.put(1, 0, b"content", sha256(b"other"))
-    assert dict(upload.held()) == {}
-
-
 def test_a_part_written_over_another_takes_its_place(shelf: DirectoryShelf) -> None:
     pieces = content(shelf, 2)
     upload = shelf.begin(KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.errors import CorruptStreamError, MissingError, TransferError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from buttersink.stores.s3.service import Service
     from buttersink.stores.shelf import ShelfObject
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 _GONE: Final = frozenset({Fault.MISSING, Fault.PRECONDITION})
 
 
@@ -26,26 +27,26 @@ def read_range(service: Service, thing: ShelfObject, start: int, nbytes: int) ->
         ButterSinkError: It can't be read.
     """
     doing = f"reading {service.name}{thing.key}"
-    data = bytearray()
+    data = BytesIO()  # its value is handed over without a copy
     attempts = service.attempts()
-    while len(data) < nbytes:
-        before = len(data)
+    while data.tell() < nbytes:
+        before = data.tell()
         body = _open(service, thing, start + before, nbytes - before, doing)
         try:
-            while chunk := body.read(min(_CHUNK, nbytes - len(data))):
-                data += chunk
+            while chunk := body.read(min(_CHUNK, nbytes - data.tell())):
+                data.write(chunk)
         except FOREIGN as error:
-            if len(data) > before:
+            if data.tell() > before:
                 attempts.restart()
             failure = failure_of(error)
             if not (failure.is_transient and attempts.wait()):
                 raise user_error(failure, doing) from error
         else:
-            if len(data) < nbytes:
+            if data.tell() < nbytes:
                 raise _short(doing, thing)
         finally:
             body.close()
-    return bytes(data)
+    return data.getvalue()
 
 
 def _open(service: Service, thing: ShelfObject, start: int, nbytes: int, doing: str) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.errors import ButterSinkError, MissingError, PathTakenError, TransferError
 from buttersink.stores.s3 import objects
-from buttersink.stores.s3.dialect import REFUSALS, md5_header
+from buttersink.stores.s3.dialect import REFUSALS
 from buttersink.stores.s3.digests import base64_of_hex, is_md5, md5_hex, what_differs
 from buttersink.stores.s3.errors import Fault, RequestError, user_error
 
@@ -80,7 +80,12 @@ class S3Upload:
         doing = f"storing part {number} of {self._where}"
         for _ in range(_TIMES_SENT):
             by_sha256 = self._by_sha256 and self._dialect.traits(self._key).verifies_sha256
-            sums = {"ChecksumSHA256": base64_of_hex(sha256)} if by_sha256 else md5_header(data)
+            md5 = "" if by_sha256 else md5_hex(data)  # each time anew: memory may be what fails
+            sums = (
+                {"ChecksumSHA256": base64_of_hex(sha256)}
+                if by_sha256
+                else {"ContentMD5": base64_of_hex(md5)}
+            )
             optional = REFUSALS if by_sha256 else frozenset()
             try:
                 answer = self._service.request(
@@ -99,8 +104,8 @@ class S3Upload:
                     self._by_sha256 = False  # the upload was begun without such checksums
                 continue
             tag = objects.bare_etag(answer)
-            if by_sha256 or _is_etag_of(data, answer, tag):
-                return tag or md5_hex(data)
+            if by_sha256 or _is_etag_of(md5, answer, tag):
+                return tag or md5 or md5_hex(data)
         raise TransferError(
             f"{doing}: it arrived damaged {_TIMES_SENT} times", "check memory and network"
         )
@@ -218,8 +223,6 @@ def _listed(parts: Sequence[SentPart], with_sums: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _is_etag_of(data: bytes | bytearray, answer: dict[str, Any], tag: str) -> bool:
+def _is_etag_of(md5: str, answer: dict[str, Any], tag: str) -> bool:
     """Whether the service's ETag is that of the data, or is no MD5 at all."""
-    if not is_md5(tag) or not objects.has_content_etag(answer):
-        return True
-    return tag == md5_hex(data)
+    return not is_md5(tag) or not objects.has_content_etag(answer) or tag == md5
