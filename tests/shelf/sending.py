@@ -71,7 +71,8 @@ def record(shelf: Shelf, key: str, upload: Upload, sent: list[SentPart]) -> None
         library="",
         schedule=schedule(part_bytes(shelf), None, shelf.part_limits),
     )
-    with open(shelf.journal_path(key), "wb") as file:
+    path = shelf.journal_path(key)
+    with open(f"{path}.new", "wb") as file:  # a kill must not find it half written
         file.write(encode_header(header))
         file.writelines(
             encode_part(
@@ -81,6 +82,7 @@ def record(shelf: Shelf, key: str, upload: Upload, sent: list[SentPart]) -> None
             )
             for part in sent
         )
+    os.replace(f"{path}.new", path)
 
 
 def keys(shelf: Shelf, prefix: str = "") -> list[str]:
