@@ -12,6 +12,7 @@ from buttersink.errors import (
     ButterSinkError,
     NoSpaceError,
     RestartError,
+    UnavailableError,
     UnfaithfulStreamError,
 )
 from buttersink.model import Diff
@@ -31,6 +32,10 @@ _log: Final = logging.getLogger(__name__)
 
 _SIZE_TOLERANCE: Final = 0.0001
 """Part of a measured size by which the real stream may differ before that is worth a warning."""
+
+
+_VAIN_ATTEMPTS: Final = 2
+"""Each has tried for minutes. A single one may be about one object that can't be read."""
 
 
 @dataclass(slots=True)
@@ -117,6 +122,8 @@ class _Run:
         self._emit = emit
         self._limit = RateLimit(bytes_per_second) if bytes_per_second else None
         self.outcome = _Outcome()
+        self._vain = 0
+        """How many transfers in a row failed because an end could not be reached."""
         self._links: set[UUID] = set()
         self._lost_links: set[UUID] = set()
 
@@ -160,19 +167,12 @@ class _Run:
             self.outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Skipped(skip=step))
 
-    def _pass_over(self, step: Transfer) -> None:
-        """Leave out what builds on something that did not arrive."""
+    def _pass_over(self, step: Transfer, reason: Reason, detail: str = "") -> None:
+        """Leave out what can't arrive, because of something that was told already."""
         if step.link:
             self._lose_link(step)
         elif step.reason is not Reason.REPLACEMENT:
-            self.skip(
-                Skip(
-                    snapshot=step.snapshot,
-                    path=step.path,
-                    reason=Reason.PARENT_FAILED,
-                    detail=step.parent_path or "",
-                )
-            )
+            self.skip(Skip(snapshot=step.snapshot, path=step.path, reason=reason, detail=detail))
 
     def release(self, step: Release) -> None:
         if step.uuid in self._lost_links:
@@ -205,15 +205,20 @@ class _Run:
 
     def transfer(self, step: Transfer, number: int, count: int) -> None:
         if step.diff.parent in self.outcome.missing:
-            self._pass_over(step)
+            self._pass_over(step, Reason.PARENT_FAILED, step.parent_path or "")
+            return
+        if self._vain >= _VAIN_ATTEMPTS:
+            self._pass_over(step, Reason.UNAVAILABLE)
             return
         self._emit(events.TransferStarted(transfer=step, number=number, count=count))
         try:
             self._check_space(step)
             done = self._move_faithfully(step)
         except ButterSinkError as error:
+            self._vain = self._vain + 1 if isinstance(error, UnavailableError) else 0
             self._fail(step, error)
             return
+        self._vain = 0
         if step.link:
             self._links.add(step.diff.to)
         self.outcome.transferred += 1

@@ -55,6 +55,8 @@ class Reason(Enum):
     """Discard: a hidden link on which nothing builds any more."""
     ARCHIVED = "archived"
     """Skip: its stream, or one it builds on, is archived and must be thawed first."""
+    UNAVAILABLE = "unavailable"
+    """Skip, found while running: an end could not be reached, time and again."""
     PARENT_FAILED = "parent failed"
     """Skip, found while running: what it builds on did not arrive."""
 

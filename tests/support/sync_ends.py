@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from buttersink.errors import TransferError, UnfaithfulStreamError
+from buttersink.errors import ButterSinkError, TransferError, UnfaithfulStreamError
 from buttersink.model import Size, StreamOptions
 from buttersink.settings import Settings
 from buttersink.sync import sync
@@ -175,13 +175,21 @@ class RecordingStore(MemoryStore):
 class RefusingStore(MemoryStore):
     """Cannot receive at some paths, nor change what is at them."""
 
-    def __init__(self, disk: MemoryDisk, directory: str, *, refused: set[str]) -> None:
+    def __init__(
+        self,
+        disk: MemoryDisk,
+        directory: str,
+        *,
+        refused: set[str],
+        kind: type[ButterSinkError] = TransferError,
+    ) -> None:
         super().__init__(disk, directory)
         self._refused = refused
+        self._kind = kind
 
     def _refuse(self, path: str) -> None:
         if path in self._refused:
-            raise TransferError(f"no {path}")
+            raise self._kind(f"no {path}")
 
     @contextmanager
     def receive(

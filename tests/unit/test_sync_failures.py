@@ -63,6 +63,30 @@ def test_what_builds_on_a_failed_adoption_still_goes_as_that_is_on_the_file_syst
     assert (finished.adopted, finished.transferred, finished.failed) == (0, 1, 1)
 
 
+def test_an_end_that_cannot_be_reached_twice_in_a_row_is_not_tried_again_and_again() -> None:
+    source, destination = MemoryDisk("source"), MemoryDisk("destination")
+    for name in "abcde":
+        history(source, 1, within=f"snaps/{name}", lineage=name)
+    paths = sorted(contents(source, "snaps"))
+    sink = RefusingStore(destination, "backup", refused={*paths[1:]}, kind=UnavailableError)
+    finished, told = run(MemoryStore(source, "snaps"), sink)
+    assert [event.step.path for event in told.all(events.Failed)] == paths[1:3]  # type: ignore[union-attr] # a Clean has no path
+    skips = [event.skip for event in told.all(events.Skipped)]
+    assert [(s.path, s.reason) for s in skips] == [(p, Reason.UNAVAILABLE) for p in paths[3:]]
+    assert (finished.transferred, finished.failed) == (1, 4)
+
+
+def test_a_single_one_that_cannot_be_reached_stops_nothing() -> None:
+    source, destination = MemoryDisk("source"), MemoryDisk("destination")
+    for name in "abcd":
+        history(source, 1, within=f"snaps/{name}", lineage=name)
+    paths = sorted(contents(source, "snaps"))
+    sink = RefusingStore(destination, "backup", refused={paths[0], paths[2]}, kind=UnavailableError)
+    finished, _ = run(MemoryStore(source, "snaps"), sink)
+    assert contents(destination, "backup").keys() == {paths[1], paths[3]}
+    assert (finished.transferred, finished.failed) == (2, 2)
+
+
 @pytest.mark.parametrize("after", [0, 1000, LARGE, None])
 @pytest.mark.parametrize("kind", [TransferError, UnavailableError, CorruptStreamError])
 def test_a_failing_sender_fails_its_snapshot_and_the_next_run_makes_good(

@@ -72,6 +72,7 @@ _REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.REPLACED: "another stream stands in for it",
         Reason.UNUSED_LINK: "nothing builds on it any more",
         Reason.ARCHIVED: "its stream, or one it builds on, is archived",
+        Reason.UNAVAILABLE: "an end could not be reached several times in a row",
         Reason.PARENT_FAILED: "what it builds on did not arrive",
     }
 )
