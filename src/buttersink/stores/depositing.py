@@ -146,7 +146,7 @@ class Deposit:
         self._stack.__exit__(type(error), error, error.__traceback__)
         if self._begun is not None:
             hopeless = isinstance(error, RestartError | PathTakenError)
-            self._begun[1].stop(keep=not hopeless)
+            self._begun[1].stop(keep=not hopeless, hurry=not isinstance(error, Exception))
 
     def _begin(self) -> tuple[Cutter, Uploading]:
         """Decide how to store the stream, now that its start is known."""

@@ -96,6 +96,8 @@ class Holdings:
         Args:
             doomed: Those streams.
             leaving: A snapshot that need not stay, unless it still is at another path.
+
+        Snapshots outside the prefix stay as well, where they are known.
         """
         keys = {holding.entry.key for holding in doomed}
         staying = {
@@ -104,11 +106,12 @@ class Holdings:
         }
         after = best_chains((d, size) for d, size in self.inventory.stored if staying[d])
         shown = {
-            diff.to
-            for diff, same in staying.items()
-            if any(not (holding.hidden or holding.outside) for holding in same)
+            diff.to for diff, same in staying.items() if any(not holding.hidden for holding in same)
         }
-        for snapshot in self.inventory.inside():
+        meant = {h.diff.to for same in self.by_diff.values() for h in same if not h.hidden}
+        for snapshot in self.inventory.snapshots:
+            if snapshot.uuid not in meant:
+                continue
             lost = snapshot.uuid in self.chains.last and snapshot.uuid not in after.last
             if lost and (snapshot.uuid != leaving or leaving in shown):
                 return snapshot

@@ -333,7 +333,8 @@ class StreamStore(StreamSource):
         """Move a hidden stream to another path, where it is not hidden."""
         self._refuse_taken(holding.diff, path)
         key = self._key(holding.diff, path, compressed=holding.entry.compressed)
-        self._move(holding.thing, key)
+        with self._appearing(key, hidden=False):
+            self._move(holding.thing, key)
         if holding.receipt is not None:
             with suppress(MissingError):
                 self._move(holding.receipt, receipt_key(key))

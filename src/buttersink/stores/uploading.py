@@ -56,6 +56,8 @@ class Uploading:
         self._sent: dict[int, SentPart] = {}
         self._whole: tuple[bytes, str] | None = None
         self._stopped = False
+        self._failure: ButterSinkError | None = None
+        """Why it could not begin."""
         self.resumed_bytes = 0
         self._journal = JournalFile.open(shelf.journal_path(header.key), create=False)
         if self._journal is not None:
@@ -140,20 +142,27 @@ class Uploading:
                     self._journal.remove()
         return thing
 
-    def stop(self, *, keep: bool) -> None:
+    def stop(self, *, keep: bool, hurry: bool = False) -> None:
         """End an upload that did not come to its end.
 
         Args:
             keep: Leave it for the next run, if that can go on from it.
+            hurry: Leave it in any case, without a word to the shelf: the program was interrupted.
         """
-        with self._lock:
+        # Who holds the lock may be stuck in the network; the end of the program frees the journal.
+        if not self._lock.acquire(timeout=1 if hurry else -1):
+            return
+        try:
             if self._stopped:
                 return
             worthwhile = bool(self._held or self._sent) and self._whole is None
-            if keep and worthwhile and self._journal is not None:
+            if hurry or (keep and worthwhile and self._journal is not None):
                 self._stopped = True
-                self._journal.close()
+                if self._journal is not None:
+                    self._journal.close()
                 return
+        finally:
+            self._lock.release()
         with suppress(ButterSinkError):  # what made it fail counts; -d removes it
             self._give_up()
 
@@ -167,8 +176,14 @@ class Uploading:
         with self._lock:
             if self._stopped:
                 raise TransferError(f"the upload to {self._header.key} was stopped")
+            if self._failure is not None:  # the other parts need not wait for the same
+                raise self._failure
             if self._upload is None:
-                self._upload = self._begin()
+                try:
+                    self._upload = self._begin()
+                except ButterSinkError as error:
+                    self._failure = error
+                    raise
             return self._upload
 
     def _begin(self) -> Upload:

@@ -72,6 +72,8 @@ class LocalState:
                         f"another run is at work on {name}", "wait until it has ended"
                     ) from error
                 time.sleep(_POLL_SECONDS)
+            except OSError as error:
+                raise _unusable(path, error) from error
             else:
                 return
 

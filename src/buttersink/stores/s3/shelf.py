@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import MissingError, PathTakenError, TransferError
+from buttersink.errors import (
+    ButterSinkError,
+    MissingError,
+    PathTakenError,
+    TransferError,
+    UnavailableError,
+)
 from buttersink.stores.s3 import objects
 from buttersink.stores.s3.copying import Copier, original
 from buttersink.stores.s3.dialect import Dialect, md5_header
@@ -98,9 +104,14 @@ class S3Shelf:
         doing = f"storing {self.name}{key}"
         if not replace and objects.head(self._service, key) is not None:
             raise self._taken(key)
+        damaged = False
         for _ in range(_TIMES_SENT):
             try:
                 answer = self._put_once(doing, key, data, replace=replace)
+            except UnavailableError:
+                if damaged:
+                    self._remove_damaged(key)
+                raise
             except RequestError as error:
                 if error.failure.fault is Fault.DIGEST:
                     continue
@@ -110,10 +121,22 @@ class S3Shelf:
             tag = objects.bare_etag(answer)
             if tag == md5_hex(data) or not is_md5(tag) or not objects.has_content_etag(answer):
                 return ShelfObject(key=key, nbytes=len(data), modified=datetime.now(UTC), etag=tag)
-            replace = True  # what is there now is the damaged object
+            replace = damaged = True  # what is there now is the damaged object
+        if damaged:
+            self._remove_damaged(key)
         raise TransferError(
             f"{doing}: it arrived damaged {_TIMES_SENT} times", "check memory and network"
         )
+
+    def _remove_damaged(self, key: str) -> None:
+        """Let nothing stand that would be taken for what was to be stored."""
+        try:
+            self.remove(key)
+        except ButterSinkError as error:
+            raise TransferError(
+                f"{self.name}{key} is damaged, and could not be removed: {error.message}",
+                "remove it by hand, then run again",
+            ) from error
 
     def begin(self, key: str) -> S3Upload:
         """Begin an upload."""
