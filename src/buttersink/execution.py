@@ -100,6 +100,9 @@ def carry_out(
             run.remove(removal)
     if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
         destination.flush()
+    if run.outcome.broken and not run.outcome.failed and not run.outcome.undeleted:
+        # A link did not come, which was to mend the chains of snapshots that are kept.
+        run.outcome.failed = 1
     finished = run.outcome.finished()
     emit(finished)
     return finished

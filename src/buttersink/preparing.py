@@ -48,7 +48,11 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         )
     named = selected(source, offered, settings)
     excluded = frozenset(s.uuid for s in named if settings.excludes_all_of(s))
-    wanted = tuple(s for s in named if s.uuid not in excluded)
+    wanted = tuple(
+        replace(s, paths=tuple(path for path in s.paths if not settings.excluded(path)))
+        for s in named
+        if s.uuid not in excluded
+    )
     if not named and not (settings.delete and settings.force):
         raise RefusedError(
             f"there are no snapshots in {source.name}",
@@ -83,8 +87,10 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
     ):
         # The source may be failing: what the destination has could be all that is left.
         emit(events.Warned(message="nothing will be deleted, as not everything can be sent"))
-        plan = replace(plan, deletes=())
-    _refuse_mass_deletion(plan, held, settings)
+        # So there is nothing to gain from new streams in the place of old ones, either.
+        steps = (s for s in plan.steps if getattr(s, "reason", None) is not Reason.REPLACEMENT)
+        plan = replace(plan, steps=tuple(steps), deletes=())
+    _refuse_mass_deletion(plan, request, settings)
     return plan
 
 
@@ -295,10 +301,16 @@ class _Sizes:
             self._done += 1
 
 
-def _refuse_mass_deletion(plan: Plan, held: Inventory, settings: Settings) -> None:
+def _refuse_mass_deletion(plan: Plan, request: Request, settings: Settings) -> None:
     """Refuse to empty a destination that shares nothing with the source: is it the right one?"""
     doomed = {step.path for step in plan.deletes if isinstance(step, Delete | Hide)}
-    there = {path for s in held.snapshots for path in s.paths}
+    there = {
+        path
+        for s in request.destination.snapshots
+        if s.uuid not in request.protected
+        for path in s.paths
+        if path not in request.protected_paths
+    }
     if len(there) >= _MASS_DELETION and doomed == there and not settings.force:
         raise RefusedError(
             f"--delete would delete all {len(there)} snapshots of the destination: "

@@ -41,13 +41,14 @@ def with_removals(request: Request, plan: Plan, sizes: Sizes) -> Plan:
         sizes.measure(todo)
     return replace(
         plan,
-        steps=(*plan.steps, *_replacements(retention, request, sizes)),
+        steps=(*plan.steps, *_replacements(retention, request, plan, sizes)),
         deletes=retention.removals,
     )
 
 
 def _question(request: Request, plan: Plan, limits: ChainLimits, sizes: Sizes) -> RetentionRequest:
     held = request.destination
+    places = _places(plan)
     offered = request.source.makes_any_diff
     return RetentionRequest(
         stored=held.stored,
@@ -55,9 +56,11 @@ def _question(request: Request, plan: Plan, limits: ChainLimits, sizes: Sizes) -
             (t.diff, _as_stored(t.size, limits.stored_fraction if offered else 1))
             for t in plan.transfers
         ),
-        snapshots=held.snapshots,
+        snapshots=tuple(
+            replace(s, paths=(places[s.uuid],)) if s.uuid in places else s for s in held.snapshots
+        ),
         doomed=_doomed(request),
-        adopted=frozenset(s.snapshot.uuid for s in plan.steps if isinstance(s, Adopt)),
+        adopted=frozenset(places),
         outside=frozenset(
             s.uuid
             for s in held.snapshots
@@ -83,13 +86,21 @@ def _doomed(request: Request) -> frozenset[UUID]:
     )
 
 
-def _replacements(retention: Retention, request: Request, sizes: Sizes) -> list[Transfer]:
+def _places(plan: Plan) -> dict[UUID, str]:
+    """Return where hidden snapshots will be shown again."""
+    return {s.snapshot.uuid: s.path for s in plan.steps if isinstance(s, Adopt)}
+
+
+def _replacements(
+    retention: Retention, request: Request, plan: Plan, sizes: Sizes
+) -> list[Transfer]:
+    places = _places(plan)
     held, offered = request.destination.by_uuid(), request.source.by_uuid()
     return [
         Transfer(
             snapshot=offered[diff.to],
             diff=diff,
-            path=held[diff.to].path,
+            path=places.get(diff.to, held[diff.to].path),
             size=sizes.known[diff],
             reason=Reason.REPLACEMENT,
             parent_path=None if diff.parent is None else offered[diff.parent].path,
