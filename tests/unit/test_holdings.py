@@ -224,6 +224,13 @@ def test_what_is_lost_is_what_was_restorable_and_shown_and_is_no_more(
     assert told is None or told.uuid in lost
 
 
+def test_what_is_shown_outside_the_prefix_is_lost_as_well() -> None:
+    found = holdings(thing(key("a", A)), thing(f"elsewhere/x/{B}_{A}.zst"))
+    lost = found.lost_without(found.by_diff[Diff(A)], leaving=A)
+    assert lost is not None
+    assert lost.uuid == B
+
+
 def test_nothing_is_lost_with_nothing() -> None:
     assert holdings(thing(key("a", A))).lost_without([]) is None
 

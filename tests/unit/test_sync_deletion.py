@@ -187,3 +187,12 @@ def test_nothing_is_deleted_if_a_partial_could_not_be_cleaned() -> None:
     finished, _ = run(MemoryStore(source, "snaps"), sink, DELETE)
     assert names(destination) == {"1", "old"}
     assert (finished.deleted, finished.undeleted) == (0, 2)
+
+
+def test_what_is_left_alone_does_not_hide_that_all_the_rest_would_go() -> None:
+    source, destination = source_disk(1), MemoryDisk("destination")
+    old(destination, *(f"home/{n}" for n in range(10)), "root/1")
+    settings = Settings(delete=True, excludes=(re.compile("root/"),))
+    with pytest.raises(RefusedError, match="all 10 snapshots"):
+        run(MemoryStore(source, "snaps"), MemoryStore(destination, "backup"), settings)
+    assert len(names(destination)) == 11
