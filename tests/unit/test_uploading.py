@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,14 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.errors import BusyError, NoSpaceError, PathTakenError, RestartError, TransferError
+from buttersink.errors import (
+    BusyError,
+    NoSpaceError,
+    PathTakenError,
+    RestartError,
+    TransferError,
+    UnavailableError,
+)
 from buttersink.stored.journal import FORMAT, JournalHeader, JournalPart
 from buttersink.stored.parts import schedule
 from buttersink.stores.cutting import Part
 from buttersink.stores.journals import JournalFile
 from buttersink.stores.shelf import PartLimits
 from buttersink.stores.uploading import Uploading
-from support.memory_shelf import MemoryShelf
+from support.memory_shelf import MemoryShelf, MemoryUpload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,3 +217,46 @@ def test_what_is_no_file_is_no_record(shelf: MemoryShelf, tmp_path: Path, kind: 
     with pytest.raises(TransferError):
         uploading(shelf)
     assert not os.path.exists(tmp_path / "elsewhere")
+
+
+class UnreachableShelf(MemoryShelf):
+    """At which no upload can begin, which it takes its time to tell."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, LIMITS)
+        self.asked = threading.Event()
+        self.told = threading.Event()
+        self.begun = 0
+
+    def begin(self, key: str) -> MemoryUpload:
+        self.begun += 1
+        self.asked.set()
+        self.told.wait()
+        raise UnavailableError(f"{key} can't be reached")
+
+
+def test_an_upload_that_cannot_begin_is_not_begun_again_by_its_other_parts(tmp_path: Path) -> None:
+    shelf = UnreachableShelf(tmp_path)
+    shelf.told.set()
+    upload = uploading(shelf)
+    for number in (1, 2, 3):
+        with pytest.raises(UnavailableError):
+            upload.send(Part(number=number, offset=0, data=PIECES[0]))
+    assert shelf.begun == 1
+
+
+def test_an_interrupt_does_not_wait_for_an_upload_to_begin(tmp_path: Path) -> None:
+    shelf = UnreachableShelf(tmp_path)
+    upload = uploading(shelf)
+
+    def begin() -> None:
+        with pytest.raises(UnavailableError):
+            upload.send(Part(number=1, offset=0, data=PIECES[0]))
+
+    sender = threading.Thread(target=begin)
+    sender.start()
+    shelf.asked.wait()
+    upload.stop(keep=True, hurry=True)
+    assert sender.is_alive()
+    shelf.told.set()
+    sender.join()
