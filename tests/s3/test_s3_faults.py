@@ -144,6 +144,16 @@ def test_a_small_object_damaged_on_the_way_is_sent_again(
     assert content(shelf, "p/key") == b"content"
 
 
+def test_a_small_object_that_is_damaged_each_time_is_not_left_there(
+    moto_proxy: FaultyProxy, shelf_of: OpenShelf
+) -> None:
+    shelf = shelf_of(moto_proxy.server)  # which stores what belies its checksum
+    moto_proxy.trouble(Trouble(operation="PutObject", edit_request=flipped))
+    with pytest.raises(TransferError, match="arrived damaged 3 times"):
+        shelf.put("p/key", b"content", replace=False)
+    assert shelf.stat("p/key") is None
+
+
 def test_a_part_that_is_damaged_each_time_is_given_up(
     proxy: FaultyProxy, shelf_of: OpenShelf
 ) -> None:
