@@ -85,6 +85,10 @@ class RestartError(TransferError):
     """What an interrupted transfer had left can't be gone on with; it can begin anew at once."""
 
 
+class ProtocolError(TransferError):
+    """The far side of a link does not speak as it should."""
+
+
 class NoSpaceError(TransferError):
     """The destination has too little free space."""
 
