@@ -156,6 +156,15 @@ def test_stale_bytes_that_come_while_end_is_completed_are_dropped() -> None:
     guard.finish()
 
 
+def test_a_stale_command_behind_end_is_dropped_wherever_it_is_cut() -> None:
+    data = full()
+    for stale in (write(b"file", b"stale"), full(), b"no command at all" * 5):
+        for size in range(len(stale) + 1):
+            guard = StreamGuard(FULL)
+            assert feed(guard, [data + stale[:size], stale[size:], stale]) == data
+            guard.finish()
+
+
 def test_nothing_passes_after_a_refusal() -> None:
     guard = StreamGuard(FULL)
     bad = full(utimes(b"../up"))

@@ -167,9 +167,21 @@ def test_tails_are_exactly_the_untold_bytes_behind_the_old_end_in_its_block(
     assert found == untold
 
 
-def test_a_malformed_command_is_refused() -> None:
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        at(Command.TRUNCATE, b"file"),
+        at(Command.RENAME, b"file"),
+        at(Command.LINK, b"file"),
+        encode_command(Command.UNLINK, [], 2),
+        rename(b"", b"inside"),
+        rename(b"file", b""),
+        at(Command.RMDIR, b""),
+    ],
+)
+def test_a_malformed_command_is_refused(malformed: bytes) -> None:
     with pytest.raises(CorruptStreamError):
-        tails([at(Command.TRUNCATE, b"file")], {b"file": OLD_SIZE})
+        tails([malformed], {b"file": OLD_SIZE})
 
 
 def chown(path: bytes) -> bytes:

@@ -129,6 +129,8 @@ class StreamGuard:
     def _take(self, data: memoryview) -> list[memoryview]:
         """Return what of the unfinished part and `data` may be passed on; keep the rest."""
         passed: list[memoryview] = []
+        if self._ended:
+            return passed
         position = 0
         if self._unfinished or self._vetter is None:
             # What the end of earlier data cut is completed first, alone, in its own buffer.

@@ -145,15 +145,15 @@ class LossFinder:
         if command not in _FOLLOWED:
             return
         found = decode_attributes(body, self._version)
-        path = bytes(found.get(Attribute.PATH, b""))
+        path = _path(found, Attribute.PATH)
         if command in _NEW:
             self._put(path, _Node(name=None, directory=None, origin=None))
         elif command in _GONE:
             self._take(path)
         elif command == Command.RENAME:
-            self._put(bytes(found[Attribute.PATH_TO]), self._take(path))
+            self._put(_path(found, Attribute.PATH_TO), self._take(path))
         elif command == Command.LINK:
-            linked = self._at(bytes(found[Attribute.PATH_LINK]))
+            linked = self._at(_path(found, Attribute.PATH_LINK))
             self._look_up(linked)
             link = _Node(name=None, directory=None, origin=linked.origin, file=linked.file)
             self._put(path, link)
@@ -230,18 +230,29 @@ class LossFinder:
 
     def _take(self, path: bytes) -> _Node:
         node = self._at(path)
+        if node is self._top:
+            raise CorruptStreamError("the top directory is moved or removed")
         if node.directory is not None and node.name is not None:
             del node.directory.names[node.name]
         node.name = None
         return node
 
     def _put(self, path: bytes, node: _Node) -> None:
+        if not path:
+            raise CorruptStreamError("something else takes the place of the top directory")
         parent, _, name = path.rpartition(b"/")
         node.directory, node.name = self._at(parent), name
         replaced = node.directory.names.get(name)
         if replaced is not None:
             replaced.name = None
         node.directory.names[name] = node
+
+
+def _path(attributes: dict[Attribute, memoryview], attribute: Attribute) -> bytes:
+    data = attributes.get(attribute)
+    if data is None:
+        raise CorruptStreamError(f"{attribute.name} is missing")
+    return bytes(data)
 
 
 def _number(attributes: dict[Attribute, memoryview], attribute: Attribute) -> int:

@@ -1,0 +1,406 @@
+"""What the two sides of a link say to each other, and which mode each request takes.
+
+A client asks, one request at a time; the server answers. Bulk requests take any number of
+things and are answered in one go, so that the number of round trips does not grow with them.
+Messages are msgpack of typed structs. Paths are bytes, as on the file system; times are aware.
+
+The first message of each side, the hello, is read whatever the other side's version is: fields
+may be added to it and never removed. All other messages may change with the version, which is
+the newest that both sides know.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
+from uuid import UUID  # noqa: TC003 - msgspec reads the annotations
+
+import msgspec
+from msgspec import Meta
+
+from buttersink.errors import ProtocolError
+from buttersink.model import Mode
+
+OLDEST_VERSION: Final = 1
+NEWEST_VERSION: Final = 1
+
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Path = Annotated[bytes, Meta(max_length=64 << 10)]
+_Text = Annotated[bytes, Meta(max_length=256 << 10)]
+_Time = Annotated[datetime, Meta(tz=True)]
+_Word = Annotated[str, Meta(max_length=200)]
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first message of either side.
+
+    Attributes:
+        release: Of the program, for people.
+        oldest: The oldest version of these messages that it speaks.
+        newest: The newest.
+    """
+
+    release: _Word
+    oldest: _Count
+    newest: _Count
+
+
+class ClientHello(Hello, frozen=True, kw_only=True):
+    """What a client says first.
+
+    Attributes:
+        stall_seconds: A link on which nothing comes for so long is given up, on both sides.
+    """
+
+    stall_seconds: Annotated[float, Meta(ge=0.1, le=86400)]
+
+
+class Options(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.StreamOptions`."""
+
+    version: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    compressed: bool
+
+
+class ServerHello(Hello, frozen=True, kw_only=True):
+    """What a server says first.
+
+    Attributes:
+        mode: Letter of the mode that it serves in.
+        directory: The directory that it serves, absolute, with a slash at the end.
+        missing: Whether it does not exist (yet).
+        realm: Names the file system, on the running kernel that has it mounted.
+        place: Path of the directory from the top-level subvolume.
+        makes: What streams it can make.
+        accepts: What streams it can receive; None if it can't receive any.
+    """
+
+    mode: Annotated[str, Meta(pattern="^[raw]\\Z")]
+    directory: _Path
+    missing: bool
+    realm: _Word
+    place: _Path
+    makes: Options
+    accepts: Options | None
+
+
+# What a client asks for
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verb"):
+    """Something that a client asks for."""
+
+
+class ListSnapshots(Request, frozen=True, tag="inventory"):
+    """`Source.inventory`: some `Found`, then `Listed`."""
+
+
+class FindParents(Request, frozen=True, tag="parents"):
+    """`Source.parents`: some `Found`, then `Done`."""
+
+    uuids: tuple[UUID, ...]
+
+
+class DiffAsked(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Diff`; with the limit of `Source.measure`."""
+
+    to: UUID
+    parent: UUID | None
+    limit: _Count | None = None
+
+
+class Measure(Request, frozen=True, tag="measure"):
+    """`Source.measure_each`: some `Measured`, then `Done`."""
+
+    diffs: tuple[DiffAsked, ...]
+    options: Options
+
+
+class RecallSizes(Request, frozen=True, tag="recorded_sizes"):
+    """`Source.recorded_sizes` of the snapshots with these identities: some `Recalled`, `Done`."""
+
+    uuids: tuple[UUID, ...]
+
+
+class FindTaken(Request, frozen=True, tag="taken"):
+    """`Sink.taken`: `Taken`."""
+
+    paths: tuple[_Path, ...]
+
+
+class AskSpace(Request, frozen=True, tag="free_bytes"):
+    """`Sink.free_bytes`: `Done`."""
+
+
+class Send(Request, frozen=True, tag="send"):
+    """`Source.send`: DATA, then END; or an error at any point."""
+
+    diff: DiffAsked
+    options: Options
+
+
+class Lock(Request, frozen=True, tag="lock"):
+    """`Sink.lock`, until `Unlock` or the end of the link: `Done`."""
+
+
+class Unlock(Request, frozen=True, tag="unlock"):
+    """The end of `Lock`: `Done`."""
+
+
+class Create(Request, frozen=True, tag="create"):
+    """Make the directory that is served, if it is missing: `Done`."""
+
+
+class Receive(Request, frozen=True, tag="receive"):
+    """`Sink.receive`: `Ready`, then the client sends DATA and END; then `Received`."""
+
+    diff: DiffAsked
+    path: _Path
+    options: Options
+    link: bool
+
+
+class Adopt(Request, frozen=True, tag="adopt"):
+    """`Sink.adopt` of the snapshot with this identity: `Done`."""
+
+    uuid: UUID
+    path: _Path
+
+
+class Release(Request, frozen=True, tag="release"):
+    """`Sink.release`: `Done`. In mode a only of links that came over this very link."""
+
+    uuid: UUID
+
+
+class Flush(Request, frozen=True, tag="flush"):
+    """`Sink.flush`: `Done`."""
+
+
+class Delete(Request, frozen=True, tag="delete"):
+    """`Sink.delete`: `Done`."""
+
+    uuid: UUID
+    path: _Path
+
+
+class Clean(Request, frozen=True, tag="clean"):
+    """`Sink.clean` of the partial that is listed so: `Done`."""
+
+    path: _Path
+    uuid: UUID | None
+
+
+AnyRequest = (
+    ListSnapshots
+    | FindParents
+    | Measure
+    | RecallSizes
+    | FindTaken
+    | AskSpace
+    | Send
+    | Lock
+    | Unlock
+    | Create
+    | Receive
+    | Adopt
+    | Release
+    | Flush
+    | Delete
+    | Clean
+)
+
+LEAST_MODE: Final = MappingProxyType[type[Request], Mode](
+    {
+        ListSnapshots: Mode.READ,
+        FindParents: Mode.READ,
+        Measure: Mode.READ,
+        RecallSizes: Mode.READ,
+        FindTaken: Mode.READ,
+        AskSpace: Mode.READ,
+        Send: Mode.READ,
+        Lock: Mode.APPEND,
+        Unlock: Mode.APPEND,
+        Create: Mode.APPEND,
+        Receive: Mode.APPEND,
+        Adopt: Mode.APPEND,
+        Release: Mode.APPEND,
+        Flush: Mode.APPEND,
+        Delete: Mode.WRITE,
+        Clean: Mode.WRITE,
+    }
+)
+"""The mode that a server must have been started in, at least, to do what is asked."""
+
+
+# What a server answers
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An error: the name of its class in `errors`, and what a person is told."""
+
+    kind: _Word
+    message: _Text
+    hint: _Text
+
+
+class SnapshotFacts(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Snapshot`."""
+
+    uuid: UUID
+    paths: tuple[_Path, ...]
+    created: _Time
+    received: bool
+    generation: _Count
+    origin_generation: _Count
+    lineage: _Word | None
+    parent_uuid: UUID | None
+    ancestor: UUID | None
+    metadata_bytes: _Count
+    total: _Count | None
+    exclusive: _Count | None
+
+
+class PartialFacts(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Partial`."""
+
+    path: _Path
+    uuid: UUID | None
+    nbytes: _Count | None
+    guarded: _Text
+    link: bool
+
+
+class ProblemFacts(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Problem`."""
+
+    path: _Path
+    message: _Text
+
+
+class SizeFacts(msgspec.Struct, frozen=True, array_like=True, tag="size"):
+    """See `model.Size`."""
+
+    nbytes: _Count
+    certainty: _Word
+
+
+class NoSize(msgspec.Struct, frozen=True, array_like=True, tag="none"):
+    """What stands in the place of a size that could not be measured."""
+
+    failure: Failure
+
+
+class RecordedSize(msgspec.Struct, frozen=True, array_like=True):
+    """A size that was written down some time."""
+
+    to: UUID
+    parent: UUID | None
+    nbytes: _Count
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Some of the snapshots that were asked for."""
+
+    snapshots: tuple[SnapshotFacts, ...]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """Some of the sizes that were asked for, in the order of the request."""
+
+    sizes: tuple[SizeFacts | NoSize, ...]
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """Some of the sizes that were asked for."""
+
+    sizes: tuple[RecordedSize, ...]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for is done, and the end of an answer.
+
+    Attributes:
+        free_bytes: `Sink.free_bytes` at this moment.
+    """
+
+    free_bytes: _Count | None = None
+
+
+class Listed(Done, frozen=True, kw_only=True):
+    """The rest of `model.Inventory`, after its snapshots.
+
+    Attributes:
+        outside: Whether there are snapshots outside the directory, for `FindParents`.
+    """
+
+    partials: tuple[PartialFacts, ...]
+    problems: tuple[ProblemFacts, ...]
+    writable: _Count
+    outside: bool
+
+
+class Taken(Done, frozen=True, kw_only=True):
+    """Which of the paths are taken, by their place in the request."""
+
+    indices: tuple[_Count, ...]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The stream may come."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How much of the stream was taken, as `Writer.plain_bytes` counts."""
+
+    plain_bytes: _Count
+
+
+class Received(Done, frozen=True, kw_only=True):
+    """The snapshot is in place."""
+
+    plain_bytes: _Count
+
+
+_T = TypeVar("_T")
+_ENCODER: Final = msgspec.msgpack.Encoder(uuid_format="bytes")
+_REQUESTS: Final = msgspec.msgpack.Decoder(AnyRequest)
+_SENSELESS: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoding raises; the last one if a string is not UTF-8."""
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return a message as it travels."""
+    return _ENCODER.encode(message)
+
+
+def decode_request(data: bytes | memoryview) -> AnyRequest:
+    """Return what a client asks for.
+
+    Raises:
+        ProtocolError: It is no request.
+    """
+    try:
+        request: AnyRequest = _REQUESTS.decode(data)
+    except _SENSELESS as error:
+        raise ProtocolError(f"a request makes no sense: {error}") from error
+    return request
+
+
+def decode(data: bytes | memoryview, kind: type[_T]) -> _T:
+    """Return the message of a kind that is expected.
+
+    Raises:
+        ProtocolError: It is not of that kind.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except _SENSELESS as error:
+        raise ProtocolError(f"an answer makes no sense: {error}") from error
+
+
+def common_version(mine: Hello, other: Hello) -> int | None:
+    """Return the newest version that both sides speak; None if there is none."""
+    version = min(mine.newest, other.newest)
+    return version if version >= max(mine.oldest, other.oldest) else None
