@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buttersink import events
 from buttersink.chains import best_chains
 from buttersink.errors import ButterSinkError
-from buttersink.model import Certainty, Diff, Size
-from buttersink.preparing import selected, warn_of_problems
+from buttersink.model import Certainty, Diff, Measurement, Size
+from buttersink.preparing import selected, sizes_of, warn_of_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from buttersink.model import Inventory, Snapshot
     from buttersink.settings import Settings
     from buttersink.store import Source
+
+_NO_SIZE: Final = Size(0, Certainty.UNKNOWN)
 
 
 def list_snapshots(store: Source, settings: Settings, emit: Emit) -> None:
@@ -48,17 +50,21 @@ def _measured(
 ) -> Iterator[events.ListEntry]:
     predecessors = _predecessors(inventory)
     options = store.stream_options()
-    for number, snapshot in enumerate(shown):
-        predecessor = predecessors.get(snapshot.uuid)
-        diff = Diff(snapshot.uuid, predecessor.uuid if predecessor else None)
-        emit(events.Measuring(done=number, total=len(shown)))
-        try:
-            size = store.estimate(diff) if settings.estimate else store.measure(diff, options)
-        except ButterSinkError as error:
-            emit(events.Warned(message=str(error)))
-            size = Size(0, Certainty.UNKNOWN)
-        yield events.ListEntry(snapshot=snapshot, predecessor=predecessor, increment=size)
-    emit(events.Measuring(done=len(shown), total=len(shown)))
+    diffs = [
+        Diff(s.uuid, predecessors[s.uuid].uuid if s.uuid in predecessors else None) for s in shown
+    ]
+    todo = [Measurement(diff=diff, limit=None) for diff in diffs]
+    found = sizes_of(store, todo, options, estimate=settings.estimate)
+    emit(events.Measuring(done=0, total=len(shown)))
+    for done, (snapshot, size) in enumerate(zip(shown, found, strict=True), start=1):
+        emit(events.Measuring(done=done, total=len(shown)))
+        if isinstance(size, ButterSinkError):
+            emit(events.Warned(message=str(size)))
+        yield events.ListEntry(
+            snapshot=snapshot,
+            predecessor=predecessors.get(snapshot.uuid),
+            increment=_NO_SIZE if isinstance(size, ButterSinkError) else size,
+        )
 
 
 def _stored(inventory: Inventory, shown: list[Snapshot]) -> Iterator[events.ListEntry]:
@@ -72,7 +78,7 @@ def _stored(inventory: Inventory, shown: list[Snapshot]) -> Iterator[events.List
         yield events.ListEntry(
             snapshot=snapshot,
             predecessor=parent,
-            increment=sizes[last] if last else Size(0, Certainty.UNKNOWN),
+            increment=sizes[last] if last else _NO_SIZE,
             chain=chains.costs.get(snapshot.uuid),
             hidden=not snapshot.paths,
         )

@@ -79,6 +79,19 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Something to measure: as `Source.measure(diff, options, limit)`.
+
+    Attributes:
+        diff: What to measure.
+        limit: Bytes at which measuring may stop; None to measure to the end.
+    """
+
+    diff: Diff
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A read-only subvolume as every end sees it.
 
@@ -147,10 +160,17 @@ class Partial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something odd that a listing found; reported once, and never acted on by guessing."""
+    """Something odd that a listing found; reported once, and never acted on by guessing.
+
+    Attributes:
+        path: Relative path below the directory; of what lies elsewhere, from the top.
+        message: What is odd, to be read behind the path.
+        elsewhere: It is about something outside the directory.
+    """
 
     path: str
     message: str
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +218,9 @@ class Inventory:
         problems: Oddities to report.
         writable: Number of writable subvolumes below the directory, which are left alone.
         foreign: Number of objects below the prefix that are none of ours, and are left alone.
+        parents_only: Identities of those `snapshots` (which have no `paths`) that can only be
+            built on: they lie outside the directory, and can't be put into it (`Sink.adopt`).
+            See `Source.parents`.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
@@ -207,6 +230,7 @@ class Inventory:
     problems: tuple[Problem, ...] = ()
     writable: int = 0
     foreign: int = 0
+    parents_only: frozenset[UUID] = frozenset()
 
     def by_uuid(self) -> dict[UUID, Snapshot]:
         """All snapshots by identity."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
 from buttersink.chains import best_chains
 from buttersink.errors import ButterSinkError, RefusedError, UnfaithfulStreamError, UsageError
-from buttersink.model import ChainLimits, Diff, StreamOptions
+from buttersink.model import ChainLimits, Diff, Measurement, Mode, StreamOptions
 from buttersink.plan import Clean, Delete, Hide, Plan, Reason, Skip, Transfer
 from buttersink.planning.healing import find_healing
 from buttersink.planning.planner import Request, make_plan, measurements
 from buttersink.retaining import with_removals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from buttersink.events import Emit
     from buttersink.model import Inventory, Partial, Size, Snapshot
-    from buttersink.planning.measuring import Measurement
     from buttersink.settings import Settings
     from buttersink.store import Sink, Source
 
@@ -41,6 +41,10 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
     offered, held = source.inventory(), destination.inventory()
     warn_of_problems(source, offered, emit)
     warn_of_problems(destination, held, emit)
+    offered, held = (
+        _with_parents(source, offered, held),
+        _with_parents(destination, held, offered),
+    )
     if settings.delete and settings.one is not None and not settings.force:
         raise RefusedError(
             f"--delete goes with a whole directory as source, and {source.name} is one snapshot",
@@ -72,6 +76,7 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
             path for s in held.snapshots for path in s.paths if settings.excluded(path)
         ),
         limits=_limits(destination, held, wanted, settings),
+        may_remove=settings.delete or destination.mode is Mode.WRITE,
     )
     sizes = _Sizes(source, request.options, settings, emit)
     if settings.estimate:
@@ -137,6 +142,35 @@ def warn_of_problems(end: Source, inventory: Inventory, emit: Emit) -> None:
         emit(events.Warned(message=f"{end.name}: {problem.path} {problem.message}"))
 
 
+def sizes_of(
+    source: Source,
+    measurements: Sequence[Measurement],
+    options: StreamOptions,
+    *,
+    estimate: bool,
+) -> Iterator[Size | ButterSinkError]:
+    """Yield for each of the diffs its size, measured or estimated, or why it can't be known."""
+    if not estimate:
+        yield from source.measure_each(measurements, options)
+        return
+    for measurement in measurements:
+        try:
+            yield source.estimate(measurement.diff)
+        except ButterSinkError as error:
+            yield error
+
+
+def _with_parents(end: Source, own: Inventory, other: Inventory) -> Inventory:
+    """Add what an end keeps to itself, but lets others build on: of what the other end knows."""
+    bases = {diff.parent for diff, _ in other.stored if diff.parent is not None}
+    unknown = (other.by_uuid().keys() | bases) - own.by_uuid().keys()
+    found = end.parents(unknown) if unknown else ()
+    if not found:
+        return own
+    snapshots = sorted((*own.snapshots, *found), key=lambda s: (os.fsencode(s.path), s.uuid))
+    return replace(own, snapshots=tuple(snapshots), parents_only=frozenset(s.uuid for s in found))
+
+
 def _no_snapshots_hint(offered: Inventory) -> str:
     if offered.makes_any_diff:
         return "only read-only subvolumes count: btrfs subvolume snapshot -r makes them"
@@ -182,14 +216,15 @@ def _cleans(
     """Return the leftovers to remove.
 
     With --delete all go. At an end of subvolumes also those of snapshots that this run brings
-    anew; one of streams goes on from them. Links are released at the end of the run.
+    anew; one of streams goes on from them. Where nothing may be removed, receiving replaces what
+    is in its way. Links are released at the end of the run.
     """
     held = request.destination
     asked_for = {s.uuid for s in request.wanted}
     coming = {t.diff for t in plan.transfers}
     if settings.delete:
         partials = removable(destination, held, settings, emit)
-    elif held.makes_any_diff:
+    elif held.makes_any_diff and request.may_remove:
         partials = tuple(p for p in held.partials if p.uuid in asked_for)
     else:
         partials = ()
@@ -283,22 +318,27 @@ class _Sizes:
     def measure(self, todo: tuple[Measurement, ...]) -> None:
         """Find out what was asked for; it is in `known` or in `impossible` then."""
         total = self._done + len(todo)
-        for measurement in todo:
-            diff = measurement.diff
-            try:
-                if self._estimate:
-                    self.known[diff] = self._source.estimate(diff)
-                else:
-                    self._emit(events.Measuring(done=self._done, total=total))
-                    self.known[diff] = self._source.measure(diff, self._options, measurement.limit)
-            except ButterSinkError as error:
-                # What the kernel gets wrong is avoided, and a guess that fails says little.
-                if self._estimate or isinstance(error, UnfaithfulStreamError):
-                    _log.info("a way to send can't be used: %s", error)
-                else:
-                    self._emit(events.Warned(message=f"a way to send can't be used: {error}"))
-                self.impossible.add(diff)
+        self._tell(total)
+        found = sizes_of(self._source, todo, self._options, estimate=self._estimate)
+        for measurement, size in zip(todo, found, strict=True):
+            if isinstance(size, ButterSinkError):
+                self._give_up(measurement.diff, size)
+            else:
+                self.known[measurement.diff] = size
             self._done += 1
+            self._tell(total)
+
+    def _tell(self, total: int) -> None:
+        if not self._estimate:
+            self._emit(events.Measuring(done=self._done, total=total))
+
+    def _give_up(self, diff: Diff, error: ButterSinkError) -> None:
+        # What the kernel gets wrong is avoided, and a guess that fails says little.
+        if self._estimate or isinstance(error, UnfaithfulStreamError):
+            _log.info("a way to send can't be used: %s", error)
+        else:
+            self._emit(events.Warned(message=f"a way to send can't be used: {error}"))
+        self.impossible.add(diff)
 
 
 def _refuse_mass_deletion(plan: Plan, request: Request, settings: Settings) -> None:

@@ -11,8 +11,7 @@ from buttersink.planning.retention import RetentionRequest, retain, retention_me
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from buttersink.model import ChainLimits, Diff, Size
-    from buttersink.planning.measuring import Measurement
+    from buttersink.model import ChainLimits, Diff, Measurement, Size
     from buttersink.planning.planner import Request
     from buttersink.planning.retention import Retention
 

@@ -10,11 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
-    from buttersink.model import Diff, Inventory, Partial, Size, Snapshot, StreamOptions
+    from buttersink.errors import ButterSinkError
+    from buttersink.model import (
+        Diff,
+        Inventory,
+        Measurement,
+        Mode,
+        Partial,
+        Size,
+        Snapshot,
+        StreamOptions,
+    )
 
 
 class Reader(Protocol):
@@ -83,6 +93,15 @@ class Source(Protocol):
         without a write between them are equal.
         """
 
+    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
+        """Return those of the given snapshots that this end has, but leaves out of `inventory`.
+
+        They lie outside its directory, and it keeps what is there to itself, but tells of them
+        only to whoever knows their identities. They may serve as parents, in `measure`, `send`
+        and `receive`, and for nothing else. They have no paths, and are sorted by uuid. None,
+        if the inventory is complete.
+        """
+
     def stream_options(self) -> StreamOptions:
         """Return the most capable kind of stream this end can make."""
 
@@ -95,6 +114,21 @@ class Source(Protocol):
         Raises:
             MissingError: This end has not both snapshots of the diff.
             TransferError: The kernel could not read it, or would not send all of it.
+        """
+
+    def measure_each(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
+        """Measure several diffs, with a single request to an end that is far away.
+
+        The results are to be taken to their end before anything else is asked of this end.
+
+        Yields:
+            For each of the measurements, in their order, and as soon as it is known, what
+            `measure` returns or raises. An error of one does not end the others.
+
+        Raises:
+            UnavailableError: The end can't be reached any more; there are no more results.
         """
 
     def estimate(self, diff: Diff) -> Size:
@@ -145,6 +179,13 @@ class Sink(Source, Protocol):
     The verbs that remove something (`delete`, `hide`, `discard`, `clean`) are of mode w, all
     others only add (mode a).
     """
+
+    @property
+    def mode(self) -> Mode:
+        """What this end was opened for: verbs above it are refused, and must not be used.
+
+        An end that this process has to itself is opened for everything.
+        """
 
     def accepts(self) -> StreamOptions:
         """Return the most capable kind of stream this end can receive."""
@@ -233,7 +274,7 @@ class Sink(Source, Protocol):
         Raises:
             UsageError: `path` is not a path below the directory.
             PathTakenError: Something is at `path`.
-            MissingError: This end does not have it.
+            MissingError: This end does not have it, or only as one of its `parents`.
         """
 
     def delete(self, uuid: UUID, path: str) -> None:

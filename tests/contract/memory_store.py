@@ -22,21 +22,25 @@ from buttersink.model import (
     Certainty,
     Diff,
     Inventory,
+    Mode,
     Partial,
     Size,
     Snapshot,
     StreamOptions,
 )
+from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stream.format import HEADER_SIZE
 from buttersink.stream.guard import Expectation, StreamGuard
 from contract.memory_disk import Kept, directories
 from contract.memory_streams import Image, apply_stream, make_stream, sent_generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
+    from buttersink.errors import ButterSinkError
+    from buttersink.model import Measurement
     from buttersink.store import Reader, Source, Writer
     from contract.memory_disk import MemoryDisk
 
@@ -85,6 +89,11 @@ class MemoryStore:
             partials=tuple(sorted((*links, *partials), key=lambda p: os.fsencode(p.path))),
         )
 
+    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
+        """See `store.Source`; the inventory has all of the disk."""
+        del uuids
+        return ()
+
     def stream_options(self) -> StreamOptions:
         """See `store.Source`."""
         return self._options
@@ -95,6 +104,12 @@ class MemoryStore:
         if limit is not None and nbytes > limit:
             return Size(limit + 1, Certainty.AT_LEAST)
         return Size(nbytes)
+
+    def measure_each(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
+        """See `store.Source`."""
+        return measure_one_by_one(self, measurements, options)
 
     def estimate(self, diff: Diff) -> Size:
         """See `store.Source`; the fuller and the farther apart, the more."""
@@ -128,6 +143,11 @@ class MemoryStore:
         yield io.BytesIO(self._stream(diff, options))
 
     # Adding
+
+    @property
+    def mode(self) -> Mode:
+        """See `store.Sink`."""
+        return Mode.WRITE
 
     def accepts(self) -> StreamOptions:
         """See `store.Sink`."""

@@ -30,10 +30,12 @@ from support.loopfs import run as run_program
 from support.processes import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
+    from buttersink.errors import ButterSinkError
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Inventory, Size, Snapshot, StreamOptions
+    from buttersink.model import Diff, Inventory, Measurement, Size, Snapshot, StreamOptions
     from buttersink.store import Reader
     from conftest import MakeFs
     from support.loopfs import LoopFs
@@ -79,6 +81,9 @@ class BreakingSource:
     def inventory(self) -> Inventory:
         return self._store.inventory()
 
+    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
+        return self._store.parents(uuids)
+
     def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
         return self._store.recorded_sizes(snapshots)
 
@@ -96,6 +101,11 @@ class BreakingSource:
 
     def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
         return self._store.measure(diff, options, limit)
+
+    def measure_each(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
+        return self._store.measure_each(measurements, options)
 
     def estimate(self, diff: Diff) -> Size:
         return self._store.estimate(diff)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from buttersink.planning.measuring import Measurement
+    from buttersink.model import Measurement
 
     Rule = Callable[[Diff], int]
     """Bytes of the plain stream of a diff."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from random import Random
 
+    from buttersink.model import Measurement
     from buttersink.plan import Plan
-    from buttersink.planning.measuring import Measurement
 
 MIB = 1 << 20
 SOME_DAY = datetime(2024, 2, 29, tzinfo=UTC)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
+    from buttersink.model import Measurement
     from buttersink.plan import Removal
-    from buttersink.planning.measuring import Measurement
 
 KIB = 1 << 10
 MIB = 1 << 20

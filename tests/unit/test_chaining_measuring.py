@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from buttersink.model import Certainty, ChainLimits, Diff, Size
+from buttersink.model import Certainty, ChainLimits, Diff, Measurement, Size
 from buttersink.planning.chaining import chain_measurements, choose_chains, default_limits
-from buttersink.planning.measuring import FIRST_LIMIT, Measurement
+from buttersink.planning.measuring import FIRST_LIMIT
 from support.chain_worlds import all_sizes, choose_measuring, diff, growth, kept, storing, total
 from support.planning_worlds import MIB, history, series, world_of
 

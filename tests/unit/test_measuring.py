@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.model import Certainty, Diff, Size
-from buttersink.planning.measuring import Measurement
+from buttersink.model import Certainty, Diff, Measurement, Size
 from buttersink.planning.planner import make_plan, measurements
-from support.planning_worlds import MIB, World, asking, history, run, series, uuid, world_of
+from support.planning_worlds import (
+    MIB,
+    World,
+    asking,
+    diff,
+    history,
+    run,
+    series,
+    snapshot,
+    uuid,
+    world_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def spread(random: Random) -> int:
@@ -64,8 +78,65 @@ def test_a_long_history_takes_few_rounds_and_few_measurements(
     contents = history(Random(3), count=200, pieces=1000, added=added, removed=removed)
     world = world_of(contents, there=there)
     plan = world.run()
-    assert world.rounds <= 10
-    assert len(world.measured) < 14 * 200
+    assert world.rounds <= 2
+    assert len(world.measured) < 4 * 200
+    assert plan.cost.nbytes <= 1.001 * world.plan_knowing_all().cost.nbytes
+
+
+def daily_small_lineages() -> World:
+    """Return a thousand snapshots of ten small volumes: 20 MB and 300 kB a day each."""
+    volumes = [
+        history(
+            Random(n),
+            count=100,
+            pieces=200,
+            added=3,
+            removed=2,
+            piece_bytes=lambda _: 100 << 10,
+            first_piece=n * 10**6,
+        )
+        for n in range(10)
+    ]
+    days = [(n, contents) for day in zip(*volumes, strict=True) for n, contents in enumerate(day)]
+    snapshots = [
+        snapshot(number, lineage=str(volume), branch=volume)
+        for number, (volume, _) in enumerate(days, start=1)
+    ]
+    contents = {s.uuid: pieces for s, (_, pieces) in zip(snapshots, days, strict=True)}
+    return World(contents=contents, request=asking(snapshots))
+
+
+def daily_large_twins() -> World:
+    """Return a thousand snapshots of one volume of 10 GB, 50 MB a day, two of each state."""
+    days = history(
+        Random(1), count=500, pieces=1000, added=5, removed=4, piece_bytes=lambda _: 10 * MIB
+    )
+    return world_of([contents for contents in days for _ in range(2)])
+
+
+@pytest.mark.parametrize("make", [daily_small_lineages, daily_large_twins])
+def test_a_first_sync_of_a_thousand_snapshots_takes_two_rounds(make: Callable[[], World]) -> None:
+    world = make()
+    plan = world.run()
+    assert len(plan.transfers) == 1000
+    assert world.rounds == 2
+    assert len(world.measured) < 3 * 1000
+    counted = sum(min(world.size(m.diff), m.limit or world.size(m.diff)) for m in world.measured)
+    assert counted < 3 * plan.cost.nbytes
+    assert plan.cost.nbytes <= 1.001 * world.plan_knowing_all().cost.nbytes
+
+
+def test_snapshots_that_arrived_out_of_order_take_no_more_rounds() -> None:
+    contents = history(Random(3), count=200, pieces=1000, added=5, removed=5)
+    world = world_of(contents)
+    arrivals = Random(5).sample(range(200), 200)
+    shuffled = [
+        replace(s, generation=arrived, origin_generation=n)
+        for n, (s, arrived) in enumerate(zip(world.request.wanted, arrivals, strict=True))
+    ]
+    world.request = asking(shuffled)
+    plan = world.run()
+    assert world.rounds == 2
     assert plan.cost.nbytes <= 1.001 * world.plan_knowing_all().cost.nbytes
 
 
@@ -87,8 +158,8 @@ def test_large_increments_do_not_draw_the_full_streams_along() -> None:
     world.run()
     fulls = [m for m in world.measured if m.diff.parent is None]
     read = sum(min(world.size(m.diff), m.limit or world.size(m.diff)) for m in fulls)
-    assert read < 10 * world.size(Diff(uuid(1)))
-    assert len(world.measured) < 14 * 100
+    assert read < 4 * world.size(Diff(uuid(1)))
+    assert len(world.measured) < 4 * 100
 
 
 def test_interleaved_branches_are_told_apart() -> None:
@@ -99,7 +170,7 @@ def test_interleaved_branches_are_told_apart() -> None:
     plan = world.run()
     assert sum(t.size.nbytes > 100 * MIB for t in plan.transfers) == 2
     assert plan.cost == world.plan_knowing_all().cost
-    assert world.rounds <= 10
+    assert world.rounds <= 5
     assert len(world.measured) < 14 * 80
 
 
@@ -151,8 +222,29 @@ def test_the_first_round_asks_for_the_chain_of_nearest_predecessors() -> None:
         Diff(uuid(2), uuid(1)),
         Diff(uuid(3), uuid(2)),
     ]
-    assert todo[0].limit is None
-    assert all(m.limit is not None for m in todo[1:])
+    assert all(m.limit is None for m in todo)
+
+
+def test_the_first_round_asks_for_diffs_within_a_subvolume_rather_than_between_two() -> None:
+    origins = {1: None, 2: 1, 3: None, 4: None}
+    request = asking([snapshot(n, branch=n % 2, ancestor=a) for n, a in origins.items()])
+    todo = measurements(request, {}, make_plan(request, {}))
+    assert [m.diff for m in todo] == [diff(1), diff(2, 1), diff(3, 1), diff(4, 2)]
+
+
+def test_the_first_round_asks_for_diffs_in_the_order_in_which_snapshots_were_made() -> None:
+    arrivals = {1: 1, 2: 4, 3: 3, 4: 5, 5: 2}
+    request = asking([snapshot(n, generation=arrived, origin=n) for n, arrived in arrivals.items()])
+    todo = measurements(request, {}, make_plan(request, {}))
+    assert {m.diff for m in todo} == {diff(1), diff(2, 1), diff(3, 2), diff(4, 3), diff(5, 4)}
+
+
+def test_what_cannot_be_made_is_not_asked_for_again_but_the_next_likely_one() -> None:
+    snapshots = series(3)
+    asked = asking(snapshots, there=snapshots[:1])
+    request = replace(asked, impossible=frozenset({diff(2, 1)}))
+    todo = measurements(request, {}, make_plan(request, {}))
+    assert [m.diff for m in todo] == [diff(2, 3), diff(3, 2)]
 
 
 def test_what_is_the_only_way_is_measured_to_the_end_at_once() -> None:

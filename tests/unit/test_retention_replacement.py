@@ -10,9 +10,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from buttersink.model import Certainty, ChainLimits, Size
+from buttersink.model import Certainty, ChainLimits, Measurement, Size
 from buttersink.plan import Delete, Discard, Hide, Reason
-from buttersink.planning.measuring import Measurement
 from buttersink.planning.retention import retain, retention_measurements
 from support.planning_worlds import uuid
 from support.retention_worlds import KIB, MIB, Shop, diff, request, settle, shops

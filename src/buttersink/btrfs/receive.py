@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from buttersink.btrfs.confinement import CONFINED_PATH, start_confined
-from buttersink.btrfs.send import widen_pipe
 from buttersink.errors import MissingError, NoSpaceError, TransferError
+from buttersink.pipes import widen_pipe
 
 if TYPE_CHECKING:
     from types import TracebackType

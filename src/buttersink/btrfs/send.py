@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 from buttersink.btrfs import ioctl
+from buttersink.pipes import GATHER_SECONDS, LITTLE_BYTES, widen_pipe
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-PIPE_BYTES: Final = 1 << 20
-"""Size asked for the pipes that streams flow through; the most an ordinary user may have."""
 
 _VERSION_FILE: Final = "/sys/fs/btrfs/features/send_stream_version"
 
@@ -26,14 +24,6 @@ def kernel_stream_version() -> int:
             return int(file.read())
     except (OSError, ValueError):
         return 1
-
-
-def widen_pipe(fd: int) -> None:
-    """Give a pipe a large buffer, so that both its ends wait less; a refusal does no harm."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except OSError:  # over the user's limit for pipes
-        return
 
 
 class KernelSend:
@@ -48,6 +38,8 @@ class KernelSend:
     ) -> None:
         self._read_fd, self._write_fd = os.pipe()
         widen_pipe(self._read_fd)
+        self._little = False
+        """Whether there was little in the pipe when it was read last."""
         self._error: OSError | None = None
         self._abandoned = False
         self._thread = threading.Thread(
@@ -77,7 +69,11 @@ class KernelSend:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the start of `buffer`; return the bytes read, 0 at the end of data."""
-        return os.readv(self._read_fd, [buffer])
+        if self._little:
+            time.sleep(GATHER_SECONDS)
+        count = os.readv(self._read_fd, [buffer])
+        self._little = count < LITTLE_BYTES
+        return count
 
     def abandon(self) -> None:
         """Let the kernel stop at its next write, which is then no error."""

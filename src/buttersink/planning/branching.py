@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from buttersink.model import Measurement
 from buttersink.plan import Reason
 from buttersink.planning.arborescence import ROOT, minimum_arborescence
 from buttersink.planning.candidates import candidate_diffs, chronology
 from buttersink.planning.knowledge import Knowledge
-from buttersink.planning.measuring import Measurement, next_measurements
+from buttersink.planning.measuring import next_measurements
 from buttersink.planning.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
 
 if TYPE_CHECKING:
@@ -94,10 +95,12 @@ def _known(
     """Return the diffs that may serve, and what is known of their sizes."""
     considered = candidate_diffs(missing, request.source, held)
     candidates = tuple(diff for diff in considered if diff not in request.impossible)
+    likely = _likely(candidates, request.source.by_uuid())
     return Knowledge(
         candidates=candidates,
         sizes={diff: sizes[diff] for diff in candidates if diff in sizes},
-        chain=_chain(candidates, _ranks(request.source)),
+        series=_series(candidates, likely, _ranks(request.source)),
+        likely=likely,
     )
 
 
@@ -124,17 +127,42 @@ def _choose(source: Inventory, missing: Sequence[Snapshot], known: Knowledge) ->
     return {considered[edge].to: considered[edge] for edge in chosen if edge is not None}
 
 
-def _chain(candidates: Iterable[Diff], ranks: Mapping[UUID, int]) -> frozenset[Diff]:
+def _series(
+    candidates: Iterable[Diff], likely: Mapping[UUID, Diff], ranks: Mapping[UUID, int]
+) -> frozenset[Diff]:
     """Return the diffs that a plain series of incremental sends uses.
 
-    That is for each snapshot the one on its nearest predecessor; for the first the full stream.
+    That is for each snapshot the likeliest one; for the first of a history the full stream.
     """
-    nearest: dict[UUID, tuple[int, Diff]] = {}
+    fulls = {diff.to: diff for diff in candidates if diff.parent is None}
     for diff in candidates:
-        rank = -1 if diff.parent is None else ranks[diff.parent]
-        if rank < ranks[diff.to] and (diff.to not in nearest or nearest[diff.to][0] < rank):
-            nearest[diff.to] = rank, diff
-    return frozenset(diff for _, diff in nearest.values())
+        if diff.parent is not None and ranks[diff.parent] < ranks[diff.to]:
+            fulls.pop(diff.to, None)
+    return frozenset(likely.values()).union(fulls.values())
+
+
+def _likely(candidates: Iterable[Diff], snapshots: Mapping[UUID, Snapshot]) -> Mapping[UUID, Diff]:
+    """Return for each snapshot the incremental diff that is likely to be the smallest.
+
+    As most snapshots are made of one that lives on, that is the one on the nearest before it,
+    rather of the same subvolume than of another one that has a history in common with it.
+    """
+    best: dict[UUID, tuple[tuple[int, ...], Diff]] = {}
+    for diff in candidates:
+        if diff.parent is None:
+            continue
+        rank = _unlikeliness(snapshots[diff.to], snapshots[diff.parent])
+        if diff.to not in best or rank < best[diff.to][0]:
+            best[diff.to] = rank, diff
+    return {uuid: diff for uuid, (_, diff) in best.items()}
+
+
+def _unlikeliness(to: Snapshot, parent: Snapshot) -> tuple[int, ...]:
+    since = to.origin_generation - parent.origin_generation
+    arrived_since = to.generation - parent.generation
+    same = to.parent_uuid is not None and to.parent_uuid == parent.parent_uuid
+    related = same or to.ancestor == parent.uuid
+    return (since, arrived_since) < (0, 0), not related, abs(since), abs(arrived_since)
 
 
 def _ranks(source: Inventory) -> dict[UUID, int]:

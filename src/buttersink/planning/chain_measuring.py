@@ -12,9 +12,9 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
-from buttersink.model import Diff
+from buttersink.model import Diff, Measurement
 from buttersink.planning.chain_bounds import least_bytes
-from buttersink.planning.measuring import FIRST_LIMIT, LEAST_LIMIT, LIMIT_GROWTH, Measurement
+from buttersink.planning.measuring import FIRST_LIMIT, LEAST_LIMIT, LIMIT_GROWTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +105,7 @@ def _proofs(
     if known.limits.factor == float("inf"):
         return limits
     hoped = dict(known.fulls.least)
+    sendable = known.ranks.keys() - known.request.source.parents_only
     # By links, so that each comes after its parent.
     for uuid in sorted(chosen, key=lambda uuid: (costs[uuid].links, known.ranks[uuid])):
         diff, full = chosen[uuid], Diff(uuid)
@@ -117,7 +118,7 @@ def _proofs(
             back = Diff(anchor, uuid)
             room = hoped.get(anchor, 0) - needed
             limit = max(LEAST_LIMIT, min(room, needed // _BACK_PART))
-            if room <= 0 or back in known.request.impossible or anchor not in known.ranks:
+            if room <= 0 or back in known.request.impossible or anchor not in sendable:
                 continue
             if known.final(back) is None and least_bytes(known.sizes.get(back)) <= limit:
                 limits[back] = limit

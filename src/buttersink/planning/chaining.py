@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.model import Size, Snapshot
-    from buttersink.planning.measuring import Measurement
+    from buttersink.model import Measurement, Size, Snapshot
 
 __all__ = [
     "DEFAULT_FACTOR",

@@ -63,7 +63,9 @@ def find_healing(request: Request) -> Healing | None:
         return None
     whole = best_chains(held.stored).costs
     there = {diff.to for diff, _ in held.stored}
-    available = request.source.by_uuid()
+    available = {
+        s.uuid: s for s in request.source.snapshots if s.uuid not in request.source.parents_only
+    }
     lost = {
         diff.parent
         for diff, _ in held.stored

@@ -32,13 +32,16 @@ class Knowledge:
     Attributes:
         candidates: The diffs. Their order decides between equals, and is that of all results.
         sizes: Their sizes; AT_LEAST is a lower bound; nothing is known of those left out.
-        chain: Those of a plain series of incremental sends. They are never passed over, so
-            that no plan takes more than that series.
+        likely: By snapshot: which of its incremental diffs is the smallest, as far as its
+            history tells.
+        series: Those of a plain series of incremental sends, each the likeliest. They are never
+            passed over, so that no plan takes more than that series.
     """
 
     candidates: Sequence[Diff]
     sizes: Mapping[Diff, Size]
-    chain: frozenset[Diff]
+    likely: Mapping[UUID, Diff]
+    series: frozenset[Diff]
 
     def final(self, diff: Diff) -> int | None:
         """Return the size in bytes if nothing better will be known, else None."""
@@ -81,7 +84,7 @@ class Knowledge:
         out: list[Diff] = []
         inner: list[tuple[int, UUID, Diff]] = []
         for diff in self.candidates:
-            if self.final(diff) is not None or diff.to not in ways or diff in self.chain:
+            if self.final(diff) is not None or diff.to not in ways or diff in self.series:
                 continue
             if diff.parent is not None and diff.parent in goals:
                 inner.append((self.bound(diff), diff.parent, diff))

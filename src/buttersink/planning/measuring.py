@@ -2,14 +2,17 @@
 
 Measuring reads metadata for as many bytes of the stream as it counts. So it stops at a limit:
 refuting a large full send costs no more than reading about as much of it as the diff takes that
-it competes with.
+it competes with. What is asked for together costs one round trip to a source that is far away,
+so few rounds matter as well: as a rule there are two, one for the diffs that are likely to be
+chosen, and one for those that compete with them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from buttersink.model import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,26 +22,13 @@ if TYPE_CHECKING:
     from buttersink.planning.knowledge import Knowledge, Way
 
 FIRST_LIMIT = 16 << 20
-"""Bytes up to which the first diff of a snapshot is measured: enough for most increments."""
+"""Bytes up to which one of many diffs is measured at first: enough for most increments."""
 
 LIMIT_GROWTH = 8
-"""Factor by which the limit grows while no diff of a snapshot has ended within it."""
+"""Factor by which the limit grows while none of them has ended within it."""
 
 LEAST_LIMIT = 64 << 10
 """Bytes below which stopping early saves nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """Something to measure: as `Source.measure(diff, options, limit)`.
-
-    Attributes:
-        diff: What to measure.
-        limit: Bytes at which measuring may stop; None to measure to the end.
-    """
-
-    diff: Diff
-    limit: int | None
 
 
 def next_measurements(chosen: Iterable[Diff], known: Knowledge) -> tuple[Measurement, ...]:
@@ -64,7 +54,10 @@ def next_measurements(chosen: Iterable[Diff], known: Knowledge) -> tuple[Measure
     entrances: list[Diff] = []
     bridges: list[Diff] = []
     for diff in unsure:
-        of_snapshot = _limits(diff, rivals[diff.to], known, ways.get(diff.to))
+        if all(known.final(rival) is None for rival in rivals[diff.to]):
+            limits[_first_of(diff, known)] = None
+            continue
+        of_snapshot = _limits(rivals[diff.to], known, ways.get(diff.to))
         limits.update(of_snapshot)
         if diff not in of_snapshot:
             (bridges if diff.parent in rivals else entrances).append(diff)
@@ -75,29 +68,26 @@ def next_measurements(chosen: Iterable[Diff], known: Knowledge) -> tuple[Measure
     return tuple(Measurement(diff=d, limit=limits[d]) for d in known.candidates if d in limits)
 
 
-def _limits(
-    chosen: Diff, rivals: Sequence[Diff], known: Knowledge, way: Way | None
-) -> dict[Diff, int | None]:
+def _first_of(chosen: Diff, known: Knowledge) -> Diff:
+    """Return what to measure to its end for a snapshot of which no diff is of final size.
+
+    The size of the likeliest diff tells how far to look at the others. To stop at a limit here
+    as well would take another round for each step, which matters if the source is far away, and
+    save little: all of these together are what a plain series of incremental sends would take.
+    """
+    # If not even the plan that takes everything unknown for free can do without a full send, then
+    # its size will be needed.
+    return chosen if chosen.parent is None else known.likely[chosen.to]
+
+
+def _limits(rivals: Sequence[Diff], known: Knowledge, way: Way | None) -> dict[Diff, int | None]:
     """Return what to measure for one snapshot, whose chosen diff is not of final size.
 
-    That diff is left out if it is known to take more than another.
+    That diff is left out if it is known to take more than another, which is of final size.
     """
-    if len(rivals) == 1:
-        return {chosen: None}
-    finals = [nbytes for diff in rivals if (nbytes := known.final(diff)) is not None]
-    if finals:
-        limit = max(min(finals) if way is None else way.last, LEAST_LIMIT)
-        return {diff: limit for diff in rivals if known.may_end_within(limit, diff)}
-    if not any(diff in known.sizes for diff in rivals):
-        # The nearest one, as a rule. If not even the plan that takes everything unknown for free
-        # can do without a full send, then its size will be needed.
-        return {chosen: None if chosen.parent is None else FIRST_LIMIT}
-    # A race: all grow step by step until one of them ends, full sends one step behind.
-    behind = min(known.bound(diff) for diff in rivals if diff.parent is not None)
-    ahead = max(FIRST_LIMIT, LIMIT_GROWTH * behind)
-    behind = max(FIRST_LIMIT, behind)
-    limits = {diff: behind if diff.parent is None else ahead for diff in rivals}
-    return {diff: limit for diff, limit in limits.items() if known.may_end_within(limit, diff)}
+    least = min(nbytes for diff in rivals if (nbytes := known.final(diff)) is not None)
+    limit = max(least if way is None else way.last, LEAST_LIMIT)
+    return {diff: limit for diff in rivals if known.may_end_within(limit, diff)}
 
 
 def _limits_of_entrances(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from buttersink.chains import best_chains
 from buttersink.plan import Adopt, Delete, Keep, Plan, Reason, Release, Skip, Transfer
 from buttersink.planning.candidates import chronology
-from buttersink.planning.measuring import Measurement
 from buttersink.planning.placement import place
 from buttersink.planning.request import Request
 from buttersink.planning.routing import find_routes, route_measurements
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
-    from buttersink.model import Chain, Diff, Size, Snapshot
+    from buttersink.model import Chain, Diff, Measurement, Size, Snapshot
     from buttersink.planning.routes import Route
 
-__all__ = ["Measurement", "Request", "make_plan", "measurements"]
+__all__ = ["Request", "make_plan", "measurements"]
 
 
 def make_plan(request: Request, sizes: Mapping[Diff, Size]) -> Plan:
@@ -127,7 +126,10 @@ def _transfers(
     request: Request, routes: Mapping[UUID, Route], places: Mapping[UUID, str]
 ) -> Iterator[Transfer]:
     """Yield the routes as steps: whatever can be sent next, the earliest first."""
-    snapshots = {**request.destination.by_uuid(), **request.source.by_uuid()}
+    there = request.destination.by_uuid()
+    # What a far end only builds on has no path there. At the other end it has one.
+    names = {u: s for u, s in there.items() if u in request.source.parents_only}
+    snapshots = {**there, **request.source.by_uuid()}
     chains = _coming_chains(request, routes.values())
     children: defaultdict[UUID, list[UUID]] = defaultdict(list)
     ready: list[tuple[tuple[int, int], UUID]] = []
@@ -149,7 +151,7 @@ def _transfers(
             path=snapshot.path.lstrip("/") if route.link else places[uuid],
             size=route.size,
             reason=route.reason,
-            parent_path=None if parent is None else snapshots[parent].path,
+            parent_path=None if parent is None else (names.get(parent) or snapshots[parent]).path,
             link=route.link,
             chain=route.chain or chains.get(uuid),
         )
@@ -168,7 +170,8 @@ def _releases(request: Request, transfers: Iterable[Transfer]) -> tuple[Release,
     if not request.destination.makes_any_diff:
         return ()
     links = {t.diff.to: t.path for t in transfers if t.link}
-    for partial in sorted(request.destination.partials, key=lambda partial: partial.path):
+    leftovers = request.destination.partials if request.may_remove else ()
+    for partial in sorted(leftovers, key=lambda partial: partial.path):
         # Deeper ones belong to a destination further down, which may be using them.
         mine = partial.link and "/" not in partial.path and not partial.guarded
         if mine and partial.uuid is not None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Final
 
-from buttersink.model import Certainty, Chain, Diff
+from buttersink.model import Certainty, Chain, Diff, Measurement
 from buttersink.planning.candidates import chronology
-from buttersink.planning.measuring import LEAST_LIMIT, Measurement
+from buttersink.planning.measuring import LEAST_LIMIT
 from buttersink.planning.stock import diff_order
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class Replacements:
         """Snapshots that new streams may build on."""
         can_send = request.source is not None and request.source.makes_any_diff
         self._source = request.source.by_uuid() if request.source and can_send else {}
+        self._parents_only = request.source.parents_only if request.source else frozenset()
         self._earlier = self._predecessors()
         self._impossible = request.impossible
         self._inner: defaultdict[UUID, list[UUID]] = defaultdict(list)
@@ -258,7 +259,7 @@ class Replacements:
 
     def _new_diffs(self, uuid: UUID) -> Iterator[Diff]:
         """Yield what the source could make of a snapshot; of equal ones the first is best."""
-        if uuid not in self._source:
+        if uuid not in self._source or uuid in self._parents_only:
             return
         chain = self._held.chains.streams(uuid)
         above = (d.to for d in reversed(chain[:-1]))

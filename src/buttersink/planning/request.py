@@ -31,6 +31,8 @@ class Request:
             can't be read.
         limits: What restoring a snapshot may take, at a destination that stores streams. None
             for no limits. They don't apply to what comes as it is stored at the source.
+        may_remove: Whether leftovers of earlier runs may be removed: the destination is opened
+            for that, or would be if this were no dry run.
     """
 
     source: Inventory
@@ -43,13 +45,19 @@ class Request:
     protected_paths: frozenset[str] = frozenset()
     impossible: frozenset[Diff] = frozenset()
     limits: ChainLimits | None = None
+    may_remove: bool = True
 
     def held(self) -> dict[UUID, Snapshot]:
         """Return what the destination has, in its directory or not: others can build on it.
 
-        What a destination that stores streams can't restore does not count.
+        What a destination that stores streams can't restore does not count. Nor does what is
+        wanted, but can only be built on there: it has to come like any other.
         """
         there = self.destination.by_uuid()
+        if self.destination.parents_only:
+            for snapshot in self.wanted:
+                if snapshot.uuid in self.destination.parents_only:
+                    there.pop(snapshot.uuid, None)
         if self.destination.makes_any_diff:
             return there
         restorable = best_chains(self.destination.stored).costs

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from buttersink.model import Snapshot
-    from buttersink.planning.measuring import Measurement
+    from buttersink.model import Measurement, Snapshot
 
 __all__ = ["Retention", "RetentionRequest", "retain", "retention_measurements"]
 

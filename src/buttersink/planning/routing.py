@@ -23,9 +23,8 @@ from buttersink.planning.routes import NO_DIFF, NOTHING_KNOWN, Route, Routes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from buttersink.model import ChainLimits, Diff, Size, Snapshot
+    from buttersink.model import ChainLimits, Diff, Measurement, Size, Snapshot
     from buttersink.plan import Transfer
-    from buttersink.planning.measuring import Measurement
     from buttersink.planning.request import Request
 
 

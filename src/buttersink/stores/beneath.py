@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_MAX_PATH: Final = 4095
+"""Bytes of a path that system calls take at once (PATH_MAX, linux/limits.h)."""
 
 
 def split(path: str) -> tuple[list[str], str]:
@@ -52,7 +56,10 @@ def make_directories(directory_fd: int, parts: list[str]) -> list[str]:
 
     Raises:
         PathTakenError: Something else stands in the way.
+        OSError: For example with ENAMETOOLONG, if hardly any program could get at them.
     """
+    if len(os.fsencode("/".join(parts))) > _MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     made: list[str] = []
     try:
         for depth, part in enumerate(parts):
@@ -96,4 +103,8 @@ def exists(directory_fd: int, path: str) -> bool:
         return False
     except NotADirectoryError:
         return True
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
     return True

@@ -12,7 +12,7 @@ from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.freeing import wait_until_freed
 from buttersink.btrfs.receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, TransferError
-from buttersink.model import StreamOptions
+from buttersink.model import Mode, StreamOptions
 from buttersink.stores import beneath
 from buttersink.stores.btrfs_source import BtrfsSource
 from buttersink.stores.catalogue import link_name, work_name
@@ -38,11 +38,23 @@ class BtrfsStore(BtrfsSource):
 
     _lock_fd: int | None = None
 
-    def __init__(self, path: str, *, name: str | None = None, missing: str = "") -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        missing: str = "",
+        directory_fd: int | None = None,
+    ) -> None:
         """See `BtrfsSource`."""
-        super().__init__(path, name=name, missing=missing)
+        super().__init__(path, name=name, missing=missing, directory_fd=directory_fd)
         self._released: list[int] = []
         """Tree ids of links that were removed, and whose space the next flush waits for."""
+
+    @property
+    def mode(self) -> Mode:
+        """See `store.Sink`."""
+        return Mode.WRITE
 
     def accepts(self) -> StreamOptions:
         """See `store.Sink`."""
@@ -140,7 +152,8 @@ class BtrfsStore(BtrfsSource):
             source_fd = self._open_copy(copy)
             try:
                 # A received one passes on the sender's generation, an original is the sender.
-                stransid = copy.stransid if snapshot.received else copy.ctransid
+                received = copy.received_uuid == snapshot.uuid
+                stransid = copy.stransid if received else copy.ctransid
                 self._placed[snapshot.uuid] = place(
                     directory_fd,
                     name,

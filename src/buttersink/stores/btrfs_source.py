@@ -23,18 +23,20 @@ from buttersink.stores.estimates import estimate_size
 from buttersink.stores.losscheck import LossCheck
 from buttersink.stores.mapping import mapped_error
 from buttersink.stores.old_sizes import read_recorded_sizes
-from buttersink.stores.opening import file_system_id, open_directory
+from buttersink.stores.one_by_one import measure_one_by_one
+from buttersink.stores.opening import file_system_id, machine_wide_id, open_directory
 from buttersink.stores.passing import Rewritten, Watched
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from buttersink.btrfs.ioctl import SubvolumeInfo
     from buttersink.btrfs.subvolumes import Subvolume
-    from buttersink.model import Diff, Inventory, Snapshot
+    from buttersink.errors import ButterSinkError
+    from buttersink.model import Diff, Inventory, Measurement, Snapshot
     from buttersink.store import Reader
 
 _MEASURE_BUFFER: Final = 1 << 18
@@ -48,7 +50,14 @@ class BtrfsSource:
     Nothing here changes the file system.
     """
 
-    def __init__(self, path: str, *, name: str | None = None, missing: str = "") -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        missing: str = "",
+        directory_fd: int | None = None,
+    ) -> None:
         """Open the directory.
 
         Args:
@@ -56,6 +65,7 @@ class BtrfsSource:
             name: The end as the user wrote it, for messages.
             missing: Relative path below `path` of the directory that is really meant, but does
                 not exist yet; the store then shows what it would be like.
+            directory_fd: An open descriptor of `path`, which is taken over; None to open it here.
 
         Raises:
             UsageError: It does not exist, is no directory, or is itself a snapshot.
@@ -65,7 +75,7 @@ class BtrfsSource:
         self.name = name or path
         self._path = path
         self._missing = missing
-        self._fd = open_directory(path)
+        self._fd = open_directory(path) if directory_fd is None else directory_fd
         self._measured: dict[tuple[Diff, int], Size] = {}
         """Exact sizes by stream version."""
         self._placed: dict[UUID, SubvolumeInfo] = {}
@@ -83,9 +93,9 @@ class BtrfsSource:
             os.close(self._fd)
             raise
 
-    def place(self) -> tuple[UUID, str]:
-        """See `store.Source`: the id of the file system, and the path from its top level."""
-        return self._fsid, self._catalogue.directory
+    def place(self) -> tuple[tuple[str, str], str]:
+        """See `store.Source`: the file system's id and machine, and the path from its top level."""
+        return machine_wide_id(self._fsid), self._catalogue.directory
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -97,6 +107,11 @@ class BtrfsSource:
         self._placed.clear()
         self._measured.clear()
         return self._catalogue.inventory
+
+    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
+        """See `store.Source`; the inventory has all of the file system."""
+        del uuids
+        return ()
 
     def stream_options(self) -> StreamOptions:
         """See `store.Source`."""
@@ -134,6 +149,12 @@ class BtrfsSource:
                 )
         size = self._measured[diff, options.version] = Size(meter.nbytes)
         return size
+
+    def measure_each(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
+        """See `store.Source`."""
+        return measure_one_by_one(self, measurements, options)
 
     def estimate(self, diff: Diff) -> Size:
         """See `store.Source`."""
@@ -265,8 +286,8 @@ class BtrfsSource:
             kernel = copy.received_uuid or copy.uuid
             if kernel is None or kernel in told:
                 raise TransferError(
-                    f"{copy.path} carries the received_uuid of the snapshot it would build on, "
-                    f"so that the two could not be told apart in a stream"
+                    f"{self._shown(copy)} carries the received_uuid of the snapshot it would "
+                    f"build on, so that the two could not be told apart in a stream"
                 )
             told[kernel] = identity
         return told
@@ -288,7 +309,7 @@ class BtrfsSource:
             os.close(fd)
 
     def _open_copy(self, copy: Subvolume) -> int:
-        return self._open(copy.path, treeid=copy.treeid, uuid=copy.uuid)
+        return self._open(self._shown(copy), treeid=copy.treeid, uuid=copy.uuid)
 
     def _open(self, path: str, *, treeid: int, uuid: UUID | None) -> int:
         """Open a snapshot by its tree id, and make sure that it is still the same."""
@@ -306,8 +327,12 @@ class BtrfsSource:
             return fd
 
     def _describe(self, diff: Diff) -> str:
-        to = self._copy(diff.to).path
-        return f"{to} on {self._copy(diff.parent).path}" if diff.parent else to
+        to = self._shown(self._copy(diff.to))
+        return f"{to} on {self._shown(self._copy(diff.parent))}" if diff.parent else to
+
+    def _shown(self, copy: Subvolume) -> str:
+        """Return what to call a subvolume in messages."""
+        return copy.path
 
     @contextmanager
     def _mapped(self, doing: str) -> Iterator[None]:

@@ -130,15 +130,15 @@ def make_catalogue(
         identity = _identity(subvolume, changed)
         if identity is None:
             message = "has no uuid, as on file systems made before Linux 3.6; it can't be used"
-            problems.append(Problem(path=relative or subvolume.path, message=message))
+            problems.append(_problem(subvolume, relative, message))
             continue
         copies[identity].append(subvolume)
         if subvolume.treeid in changed:
             message = (
-                f"was changed after it was received; its received_uuid {subvolume.received_uuid} "
-                f"is not trusted, and it counts as a snapshot of its own"
+                "was changed after it was received; its received_uuid is not trusted, "
+                "and it counts as a snapshot of its own"
             )
-            problems.append(Problem(path=relative or subvolume.path, message=message))
+            problems.append(_problem(subvolume, relative, message))
     for found in copies.values():
         found.sort(key=lambda s: _order(s.path, directory))
     usable = frozenset(s.treeid for found in copies.values() for s in found)
@@ -160,13 +160,20 @@ def make_catalogue(
         inventory=Inventory(
             snapshots=tuple(sorted(snapshots, key=lambda s: (os.fsencode(s.path), s.uuid))),
             partials=tuple(sorted(partials.values(), key=lambda p: os.fsencode(p.path))),
-            problems=tuple(sorted(problems, key=lambda p: (os.fsencode(p.path), p.message))),
+            problems=tuple(
+                sorted(problems, key=lambda p: (os.fsencode(p.path), p.elsewhere, p.message))
+            ),
             writable=writable,
         ),
         copies={identity: tuple(found) for identity, found in copies.items()},
         by_path=by_path,
         directory_is_snapshot=named is not None and named.readonly,
     )
+
+
+def _problem(subvolume: Subvolume, relative: str | None, message: str) -> Problem:
+    path = subvolume.path if relative is None else relative
+    return Problem(path=path, message=message, elsewhere=relative is None)
 
 
 def _identity(subvolume: Subvolume, changed: Collection[int]) -> UUID | None:

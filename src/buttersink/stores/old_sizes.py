@@ -31,9 +31,17 @@ def read_recorded_sizes(directory_fd: int, paths: Iterable[str]) -> Mapping[Diff
         parents, name = beneath.split(path)
         try:
             with beneath.opened(directory_fd, parents) as fd:
-                file_fd = os.open(f"{name}.bs", _FLAGS, dir_fd=fd)
+                file_fd = _open_untouched(f"{name}.bs", fd)
             with open(file_fd, "rb") as file:
                 found.update(as_sizes(file.read(MAX_BYTES)))
         except OSError:
             continue
     return found
+
+
+def _open_untouched(name: str, directory_fd: int) -> int:
+    """Open a file without a trace of that in its times, where we may (open(2), O_NOATIME)."""
+    try:
+        return os.open(name, _FLAGS | os.O_NOATIME, dir_fd=directory_fd)
+    except PermissionError:
+        return os.open(name, _FLAGS, dir_fd=directory_fd)

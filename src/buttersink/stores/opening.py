@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs import subvolumes
 from buttersink.errors import NotBtrfsError, UsageError
@@ -12,6 +12,8 @@ from buttersink.stores.mapping import mapped_error
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+_BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 
 
 def open_directory(path: str) -> int:
@@ -45,3 +47,19 @@ def file_system_id(fd: int, path: str) -> UUID:
         raise NotBtrfsError(
             f"{path} is not on a btrfs file system", "findmnt shows which file systems are btrfs"
         ) from error
+
+
+def machine_wide_id(fsid: UUID) -> tuple[str, str]:
+    """Return what tells a file system of this machine from all others, also of other machines.
+
+    Two machines may have clones of one image, with one id. The boot id (Documentation/
+    admin-guide/sysctl/kernel.rst) is that of the kernel that runs now, whatever name the
+    machine is called by, and in all of its containers. Without it, file systems of equal id are
+    taken for one.
+    """
+    try:
+        with open(_BOOT_ID_FILE, encoding="ascii") as file:
+            boot_id = file.read().strip()
+    except OSError:
+        boot_id = ""
+    return boot_id, str(fsid)

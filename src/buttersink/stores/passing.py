@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buttersink.btrfs.send import PIPE_BYTES
+from buttersink.pipes import PIPE_BYTES
 
 if TYPE_CHECKING:
     from buttersink.btrfs.receive import ReceiveProcess

@@ -14,7 +14,7 @@ from buttersink.errors import (
     RefusedError,
     UsageError,
 )
-from buttersink.model import Diff, Size, StreamOptions
+from buttersink.model import Diff, Mode, Size, StreamOptions
 from buttersink.stored.keys import (
     Other,
     marker_key,
@@ -50,6 +50,11 @@ _SAMPLED: Final = 8
 
 class StreamStore(StreamSource):
     """The streams below a prefix of a shelf; implements `store.Sink`."""
+
+    @property
+    def mode(self) -> Mode:
+        """See `store.Sink`."""
+        return Mode.WRITE
 
     def accepts(self) -> StreamOptions:
         """See `store.Sink`; a stream is stored as it comes."""

@@ -12,14 +12,17 @@ from buttersink.stored.receipt import MAX_RECEIPT_BYTES, NoReceipt, decode_recei
 from buttersink.stores.crew import Crew
 from buttersink.stores.fetching import StoredStream, find_seek_table
 from buttersink.stores.old_sizes import MAX_BYTES, as_sizes
+from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stores.shelved import Shelved
 from buttersink.stream.format import NEWEST_VERSION
 from buttersink.stream.guard import Expectation, StreamGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
-    from buttersink.model import Diff, Inventory, Snapshot
+    from buttersink.errors import ButterSinkError
+    from buttersink.model import Diff, Inventory, Measurement, Snapshot
     from buttersink.stored.receipt import Receipt
     from buttersink.stores.holdings import Holding, Holdings
     from buttersink.stores.shelf import Shelf
@@ -64,6 +67,11 @@ class StreamSource:
         self._listing = None
         return self._holdings.inventory
 
+    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
+        """See `store.Source`; the inventory has all that was listed."""
+        del uuids
+        return ()
+
     def stream_options(self) -> StreamOptions:
         """See `store.Source`; which ones are stored is only known when they are read."""
         return StreamOptions(version=NEWEST_VERSION, compressed=True)
@@ -83,6 +91,12 @@ class StreamSource:
         if receipt is not None:
             return Size(receipt.stream.nbytes)
         return Size(holding.thing.nbytes, Certainty.UNKNOWN)
+
+    def measure_each(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
+        """See `store.Source`; seldom needed, as sizes of stored streams are in the inventory."""
+        return measure_one_by_one(self, measurements, options)
 
     def estimate(self, diff: Diff) -> Size:
         """See `store.Source`."""
