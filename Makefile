@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check bench format install uninstall clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: help demo test check fuzz bench format install uninstall clean
 help:
 	@echo "make demo      a tour on loop-mounted btrfs file systems (root)"
 	@echo "make test      all tests, on real btrfs (root)"
 	@echo "make check     lint, types, layers"
+	@echo "make fuzz      look for inputs that break the parsers, FUZZ_SECONDS each"
 	@echo "make bench     side-by-side benchmarks (root)"
 	@echo "make install   install for all users below PREFIX ($(PREFIX))"
 	@echo "make uninstall take that back"
@@ -35,6 +38,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: $(READY)
+	@for target in guard meter wire; do \
+	  PYTHONPATH=tests $(BIN)/python -m fuzz $$target .fuzz/$$target \
+	    -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 format: $(READY)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -52,4 +61,4 @@ uninstall:
 	rm -f $(PREFIX)/bin/buttersink $(PREFIX)/bin/btrfslist $(PREFIX)/bin/checksumdir
 
 clean:
-	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .ruff_cache .import_linter_cache .fuzz dist build

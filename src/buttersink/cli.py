@@ -13,14 +13,15 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import ButterSinkError, ExitCode, UsageError
+from buttersink.model import Mode
 from buttersink.options import Options, parse_options
 from buttersink.priority import yield_disks
 from buttersink.program import accept_any_text, discard_output
+from buttersink.signals import die_quietly_on, stopped_once_by
 from buttersink.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
     from buttersink.events import Event
     from buttersink.report import Reporter
@@ -40,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {escape(str(error))}", file=sys.stderr)  # noqa: T201 - no reporter yet
         return ExitCode.USAGE
-    _die_quietly_on(signal.SIGINT)
-    _load()
+    die_quietly_on(signal.SIGINT)
+    _load(options)
     reporter = _reporter(options)
     try:
         with (
-            _stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+            stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
             _logging_to(log),
             reporter,
         ):
@@ -55,13 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
 
 
-def _load() -> None:
+def _load(options: Options) -> None:
     """Import what a run needs before a signal can interrupt it.
 
-    Out of the middle of an import an interrupt may come as any other error.
+    Out of the middle of an import an interrupt may come as any other error. Or the interpreter
+    takes it to be unhandled, and in the end kills itself (it marks what passes an `exec`, as of
+    dataclasses: Python/pythonrun.c, run_eval_code_obj).
     """
+    # --version must not wait for these
     from buttersink import listing, report, sync  # noqa: F401, PLC0415 - see above
-    from buttersink.stores import btrfs  # noqa: F401, PLC0415 - likewise
+    from buttersink.ends import load  # noqa: PLC0415 - likewise
+
+    for location in (options.source, options.destination):
+        if location is not None:
+            load(location)
 
 
 def _reported_run(options: Options, reporter: Reporter) -> int:
@@ -81,7 +89,7 @@ def _reported_run(options: Options, reporter: Reporter) -> int:
 
 def _run(options: Options, reporter: Reporter) -> int:
     # --version must not wait for these
-    from buttersink.ends import check_pair, opened, opened_destination  # noqa: PLC0415
+    from buttersink.ends import Means, check_pair, opened, opened_destination  # noqa: PLC0415
     from buttersink.listing import list_snapshots  # noqa: PLC0415
     from buttersink.settings import Settings  # noqa: PLC0415
     from buttersink.sync import clean_partials, sync  # noqa: PLC0415
@@ -97,7 +105,12 @@ def _run(options: Options, reporter: Reporter) -> int:
         bytes_per_second=options.bytes_per_second,
         storing=options.storing,
     )
-    state = _state_directory()
+    means = Means(
+        storing=options.storing,
+        linking=options.linking,
+        state=_state_directory(),
+        sudo_user=os.environ.get("SUDO_USER"),
+    )
 
     def emit(event: Event) -> None:
         _log.debug("%s", event)
@@ -105,14 +118,16 @@ def _run(options: Options, reporter: Reporter) -> int:
 
     with ExitStack() as stack:
         if options.source is None:
-            store = stack.enter_context(opened(options.destination, options.storing, state=state))
+            cleaning = options.delete and not options.dry_run
+            mode = Mode.WRITE if cleaning else Mode.READ
+            store = stack.enter_context(opened(options.destination, means, mode=mode))
             list_snapshots(store, settings, emit)
             if not options.delete:
                 return ExitCode.DONE
             finished = clean_partials(store, settings, emit)
         else:
-            source = stack.enter_context(opened(options.source, options.storing, state=state))
-            destination = stack.enter_context(opened_destination(options, state=state))
+            source = stack.enter_context(opened(options.source, means))
+            destination = stack.enter_context(opened_destination(options, means))
             check_pair(source, destination, options)
             finished = sync(source, destination, settings, emit)
     complete = finished.failed == finished.undeleted == 0
@@ -162,40 +177,3 @@ def _logging_to(handler: logging.Handler) -> Iterator[None]:
     finally:
         _log.removeHandler(handler)
         handler.close()
-
-
-def _die_quietly_on(number: signal.Signals) -> None:
-    """Let a signal end the program, as long as it has not done anything yet."""
-    if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
-
-
-@contextmanager
-def _stopped_once_by(*signals: signal.Signals) -> Iterator[None]:
-    """Make the first of these signals an interrupt of the block.
-
-    More of them don't disturb the cleaning up, nor the end of the program after the block.
-    """
-    concerned = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]  # as by nohup
-
-    def leave_in_peace() -> None:
-        for number in concerned:
-            # Not SIG_IGN: of that Python complains if one has come that it has not handled yet.
-            signal.signal(number, lambda _number, _frame: None)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        leave_in_peace()
-        raise KeyboardInterrupt
-
-    for number in concerned:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        leave_in_peace()
-        for number in concerned:
-            signal.signal(number, signal.SIG_IGN)  # lasts until the interpreter has gone
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,48 +3,78 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from buttersink.errors import ButterSinkError, NotBtrfsError, RefusedError, UsageError
+from buttersink.errors import NotBtrfsError, RefusedError, UsageError
 from buttersink.location import Location, Scheme
+from buttersink.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from buttersink.linking import Linking
     from buttersink.options import Options
     from buttersink.store import Sink, Source
+    from buttersink.stores.ssh.store import SshStore
     from buttersink.storing import Storing
 
-# Stores are imported when one is opened: nobody shall wait for boto3 who does not use S3.
+# Stores are imported when one is needed: nobody shall wait for boto3 who does not use S3.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What opening an end takes besides its name.
+
+    Attributes:
+        storing: How streams are stored.
+        linking: How other hosts are reached.
+        state: Directory for what has to be remembered between runs.
+        sudo_user: Who became root by sudo to run this, if that is so.
+    """
+
+    storing: Storing
+    linking: Linking
+    state: str
+    sudo_user: str | None = None
+
+
+def load(location: Location) -> None:
+    """Import what opening an end takes, so that nothing interrupts that later."""
+    match location.scheme:
+        case Scheme.BTRFS:
+            from buttersink.stores import btrfs  # noqa: F401, PLC0415 - see the top
+        case Scheme.DIR:
+            from buttersink.stores import directory, streams  # noqa: F401, PLC0415 - see the top
+        case Scheme.S3:
+            from buttersink.stores import s3, streams  # noqa: F401, PLC0415 - see the top
+        case Scheme.SSH:
+            from buttersink.stores.ssh import opening  # noqa: F401, PLC0415 - see the top
 
 
 @contextmanager
 def opened(
-    location: Location, storing: Storing, *, state: str, missing: str = ""
+    location: Location, means: Means, *, mode: Mode = Mode.READ, missing: str = ""
 ) -> Iterator[Sink]:
     """Open an end, and close it after the block.
 
     Args:
         location: Which one.
-        storing: How streams are stored there.
-        state: Directory for what has to be remembered between runs.
+        means: What that takes.
+        mode: What is going to be done to it, at most.
         missing: Relative path of a directory that is to be made below that of `location`.
 
     Raises:
-        ButterSinkError: It can't be opened, or its kind is not built yet.
+        ButterSinkError: It can't be opened.
     """
     match location.scheme:
         case Scheme.BTRFS:
             store = _btrfs(location, missing)
         case Scheme.DIR | Scheme.S3:
-            store = _streams(location, storing, state, missing)
+            store = _streams(location, means, missing)
         case Scheme.SSH:
-            raise ButterSinkError(
-                f"{location.text}: ssh:// ends are not built yet",
-                "local directories and buckets are",
-            )
+            store = _existing(location, _ssh(location, means, mode))
     try:
         yield store
     finally:
@@ -52,13 +82,26 @@ def opened(
 
 
 @contextmanager
-def opened_destination(options: Options, *, state: str) -> Iterator[Sink]:
+def opened_destination(options: Options, means: Means) -> Iterator[Sink]:
     """Open the destination, which `--create` allows to be missing."""
     location = options.destination
     directory = location.directory
+    mode = Mode.WRITE if options.delete else Mode.APPEND
+    mode = Mode.READ if options.dry_run else mode
+    if location.scheme is Scheme.SSH:
+        with closing(_ssh(location, means, mode)) as there:
+            if there.missing and not options.create:
+                raise UsageError(
+                    f"{directory} does not exist on {location.host}",
+                    "add --create to have it made",
+                )
+            if there.missing and not options.dry_run:
+                there.create()
+            yield there
+        return
     local = location.scheme in {Scheme.BTRFS, Scheme.DIR}
     if not local or os.path.isdir(directory):
-        with opened(location, options.storing, state=state) as store:
+        with opened(location, means, mode=mode) as store:
             yield store
         return
     if not options.create:
@@ -70,8 +113,7 @@ def opened_destination(options: Options, *, state: str) -> Iterator[Sink]:
         missing.append(name)
     with opened(
         replace(location, directory=existing + "/"),
-        options.storing,
-        state=state,
+        means,
         missing="/".join(reversed(missing)),
     ) as store:
         if options.dry_run:
@@ -81,7 +123,7 @@ def opened_destination(options: Options, *, state: str) -> Iterator[Sink]:
         os.makedirs(directory)
     except OSError as error:
         raise UsageError(f"{directory} can't be made: {error.strerror}") from error
-    with opened(location, options.storing, state=state) as store:
+    with opened(location, means, mode=mode) as store:
         yield store
 
 
@@ -112,19 +154,54 @@ def _btrfs(location: Location, missing: str) -> Sink:
     try:
         return BtrfsStore(location.directory, name=location.text, missing=missing)
     except NotBtrfsError as error:
-        if location.snapshot is None:
-            raise NotBtrfsError(
-                error.message,
-                f"to keep send streams in any directory, write dir://{location.directory}",
-            ) from error
-        raise NotBtrfsError(
-            f"{location.text} means the snapshot {location.snapshot} in {location.directory}, "
-            f"which is not on a btrfs file system",
-            f"the slash at the end matters: to mean the directory, write {location.text}/",
-        ) from error
+        hint = f"to keep send streams in any directory, write dir://{location.directory}"
+        raise _means_snapshot(location) or NotBtrfsError(error.message, hint) from error
 
 
-def _streams(location: Location, storing: Storing, state: str, missing: str) -> Sink:
+def _ssh(location: Location, means: Means, mode: Mode) -> SshStore:
+    from buttersink.stores.ssh.command import Remote  # noqa: PLC0415 - see the top
+    from buttersink.stores.ssh.opening import open_ssh  # noqa: PLC0415 - see the top
+
+    remote = Remote(
+        host=location.host,
+        user=location.user,
+        port=location.port,
+        directory=location.directory,
+        ssh_command=means.linking.ssh_command,
+        remote_command=means.linking.remote_command,
+    )
+    try:
+        return open_ssh(
+            remote,
+            mode,
+            name=location.text,
+            stall_seconds=means.linking.stall_seconds,
+            sudo_user=means.sudo_user,
+        )
+    except NotBtrfsError as error:
+        raise _means_snapshot(location) or error from error
+
+
+def _existing(location: Location, store: SshStore) -> SshStore:
+    if store.missing:
+        store.close()
+        raise UsageError(f"{location.directory} does not exist on {location.host}")
+    return store
+
+
+def _means_snapshot(location: Location) -> NotBtrfsError | None:
+    """Return what explains that a snapshot was named without its file system being btrfs."""
+    if location.snapshot is None:
+        return None
+    return NotBtrfsError(
+        f"{location.text} means the snapshot {location.snapshot} in {location.directory}, "
+        f"which is not on a btrfs file system",
+        f"the slash at the end matters: to mean the directory, write {location.text}/",
+    )
+
+
+def _streams(location: Location, means: Means, missing: str) -> Sink:
+    storing = means.storing
     from buttersink.stores.streams import StreamStore  # noqa: PLC0415 - see the top
 
     if location.scheme is Scheme.DIR:
@@ -144,7 +221,7 @@ def _streams(location: Location, storing: Storing, state: str, missing: str) -> 
             sse=storing.sse,
             jobs=storing.jobs,
             part_count=storing.max_parts or MOST_PARTS,
-            state_directory=state,
+            state_directory=means.state,
         )
     )
     return StreamStore(bucket, location.directory, name=location.text, storing=storing)

@@ -99,7 +99,7 @@ def carry_out(
         for removal in plan.deletes:
             run.remove(removal)
     if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
-        destination.flush()
+        run.flush()
     if run.outcome.broken and not run.outcome.failed and not run.outcome.undeleted:
         # A link did not come, which was to mend the chains of snapshots that are kept.
         run.outcome.failed = 1
@@ -300,6 +300,15 @@ class _Run:
         if stored is None and diff == step.diff:
             self._compare(done)
         return done
+
+    def flush(self) -> None:
+        """Let everything get to the disk of the destination."""
+        try:
+            self._destination.flush()
+        except UnavailableError:
+            if not self.outcome.broken:
+                raise
+            # Why it can't be reached was told. Snapshots are on the disk before they are named.
 
     def _check_space(self, step: Transfer) -> None:
         free = self._destination.free_bytes()

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import UsageError
+from buttersink.linking import (
+    DEFAULT_REMOTE_COMMAND,
+    DEFAULT_SSH_COMMAND,
+    DEFAULT_STALL_SECONDS,
+    Linking,
+)
 from buttersink.location import Location, parse_location
 from buttersink.program import Parser
 from buttersink.storing import (
@@ -37,6 +43,7 @@ exit status:  0 done    1 failed    2 wrong usage    130 interrupted
               3 finished, but something that was named could not be transferred or deleted
 """
 _RATE: Final = re.compile(r"(?i:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?)")
+_LONGEST_STALL: Final = 86400
 _T = TypeVar("_T")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -50,6 +57,7 @@ class Options:
         destination: The other end, or what is listed.
         bytes_per_second: Limit of the rate; None for no limit.
         storing: How streams are stored.
+        linking: How other hosts are reached.
 
     The others are the options of the same names.
     """
@@ -68,6 +76,7 @@ class Options:
     create: bool
     force: bool
     storing: Storing
+    linking: Linking
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -121,6 +130,11 @@ def parse_options(argv: Sequence[str]) -> Options:
             sse=found.sse,
             thaw_days=found.thaw,
         ),
+        linking=Linking(
+            ssh_command=found.ssh_command,
+            remote_command=found.remote_command,
+            stall_seconds=found.stall_timeout,
+        ),
     )
 
 
@@ -129,7 +143,7 @@ def _parser() -> Parser:
         prog="buttersink",
         usage="%(prog)s [-h] [-n] [-d] [-e] [-q] [-l LOGFILE] [-V] [--part-size PART_SIZE]\n"
         "                  [--exclude REGEX] [--only REGEX] [--bwlimit RATE] [--json] [--create]\n"
-        "                  [--force] [options for stored streams, see below] [<src>] <dst>",
+        "                  [--force] [options for stored streams and ssh, see below] [<src>] <dst>",
         description="Make <dst> hold the btrfs snapshots of <src>, sending only differences.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -172,8 +186,21 @@ def _parser() -> Parser:
     add("--create", action="store_true", help="make the directory <dst> if it is missing")
     add("--force", action="store_true",
         help="do what a safety rule refuses, such as deleting everything")  # fmt: skip
+    _add_linking(parser)
     _add_storing(parser)
     return parser
+
+
+def _add_linking(parser: Parser) -> None:
+    add = parser.add_argument_group("other hosts (ssh://)").add_argument
+    add("--ssh-command", default=DEFAULT_SSH_COMMAND, metavar="COMMAND",
+        help="the program that connects, such as 'ssh -F file -J jumphost' "
+        "(default: ssh)")  # fmt: skip
+    add("--remote-command", default=DEFAULT_REMOTE_COMMAND, metavar="COMMAND",
+        help="what runs buttersink there, such as 'sudo -n /usr/local/bin/buttersink' "
+        "(default: sudo buttersink)")  # fmt: skip
+    add("--stall-timeout", type=_seconds, default=DEFAULT_STALL_SECONDS, metavar="SECONDS",
+        help="give up a link on which nothing comes for so long (default: 60)")  # fmt: skip
 
 
 def _add_storing(parser: Parser) -> None:
@@ -225,6 +252,16 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= _LONGEST_STALL:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to a day")
+    return seconds
 
 
 def _factor(text: str) -> float:
