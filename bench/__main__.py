@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from bench import checking, measuring, planning, storing, streams, syncing, transfers
+from bench import checking, measuring, planning, ssh, storing, streams, syncing, transfers
 from bench.comparing import DEFAULT, QUICK
 from bench.ground import Ground
 
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground, Extent], Iterator[Figure]]] = {
     "compressed": transfers.compressed,
     "checksumdir": checking.checksumdir,
     "streams": streams.streams,
+    "ssh": ssh.ssh,
 }
 
 

@@ -40,7 +40,7 @@ def noop(ground: Ground, extent: Extent) -> Iterator[Figure]:
     """A sync of 1,000 snapshots that are all there, the whole process."""
     with ground.file_system() as source, ground.file_system() as destination:
         count = _SNAPSHOTS // extent.divisor
-        _populate(source.path, destination.path, count)
+        populate(source.path, destination.path, count)
         ours = words(program("buttersink"), f"{source.path}/", f"{destination.path}/")
         plain = "; ".join(
             words("btrfs", "subvolume", "list", "-uqR", end.path) for end in (source, destination)
@@ -60,7 +60,7 @@ def _against(what: str, seconds: list[float], aim: float) -> Figure:
     )
 
 
-def _populate(source: Path, destination: Path, count: int) -> None:
+def populate(source: Path, destination: Path, count: int) -> None:
     """Make snapshots at one end, and what looks as if they were received at the other."""
     live = source / "live"
     run("btrfs", "subvolume", "create", live)

@@ -47,8 +47,8 @@ def compressed(ground: Ground, extent: Extent) -> Iterator[Figure]:
 def incremental(ground: Ground, extent: Extent) -> Iterator[Figure]:
     """What changed: 100 MiB in one step, and 20 steps of 1 MiB."""
     with ground.file_system() as source:
-        one = _history(source, "one", extent, steps=1, nbytes=100 * MIB)
-        many = _history(source, "many", extent, steps=_SERIES, nbytes=1 * MIB)
+        one = history(source, "one", extent, steps=1, nbytes=100 * MIB)
+        many = history(source, "many", extent, steps=_SERIES, nbytes=1 * MIB)
         with ground.file_system() as filled:
             for snapshots in (one, many):
                 directory = filled.path / snapshots[0].parent.name
@@ -75,7 +75,7 @@ def mixed_snapshot(source: LoopFs, extent: Extent, stock: Stock | None = None) -
     return snapshot
 
 
-def _history(source: LoopFs, name: str, extent: Extent, *, steps: int, nbytes: int) -> list[Path]:
+def history(source: LoopFs, name: str, extent: Extent, *, steps: int, nbytes: int) -> list[Path]:
     """Make a subvolume, change it step by step, and return its snapshots, the oldest first."""
     live, directory = source.path / f"live-{name}", source.path / name
     run("btrfs", "subvolume", "create", live)
@@ -151,7 +151,7 @@ def _compare(
         with fresh() as destination:
             script = "\n".join(
                 send_receive(snapshot, destination, parent=parent)
-                for parent, snapshot in _steps(snapshots)
+                for parent, snapshot in steps_of(snapshots)
             )
             drop_caches()
             received = timed(lambda: shell(script))
@@ -164,7 +164,7 @@ def _compare(
     yield figure(f"{what}; transfers alone", [(moving, synced) for _, moving, _, synced in seconds])
 
 
-def _steps(snapshots: list[Path]) -> Iterable[tuple[Path | None, Path]]:
+def steps_of(snapshots: list[Path]) -> Iterable[tuple[Path | None, Path]]:
     return pairwise(snapshots) if len(snapshots) > 1 else [(None, snapshots[0])]
 
 

@@ -85,16 +85,15 @@ class TestWrongUsage:
             (["--exclude", "(", "/a/"], "no regular expression"),
             (["--part-size", "0", "/a/"], "no whole number above 0"),
             (["--part-size", "x", "/a/"], "no whole number above 0"),
+            (["--stall-timeout", "0", "/a/"], "no number of seconds"),
+            (["--ssh-command", "'", "ssh://host/a/"], "--ssh-command"),
+            (["--remote-command", "", "ssh://host/a/"], "--remote-command"),
+            (["ssh://host/a/../b/"], ".."),
             (["/a/..", "/b/"], "write /a/../"),
         ],
     )
     def test_is_told_in_one_line(self, arguments: list[str], words: str) -> None:
         assert_one_line(buttersink(*arguments), 2, words)
-
-    def test_ends_that_are_not_built_yet_say_so(self, tmp_path: Path) -> None:
-        end = "ssh://host/path/"
-        assert_one_line(buttersink(end), 1, "not built yet")
-        assert_one_line(buttersink(end, f"{tmp_path}/"), 1, "not built yet")
 
 
 @pytest.mark.kernel
@@ -167,7 +166,7 @@ class TestWrongDirectories:
                 "--inh-caps=-sys_admin",
                 sys.executable,
                 "-m",
-                "buttersink.cli",
+                "buttersink",
                 directory(fs_a.path),
             ],
             check=False,
@@ -399,7 +398,7 @@ class TestListing:
         os.close(read_end)
         with os.fdopen(write_end, "wb") as nowhere:
             done = subprocess.run(
-                [sys.executable, "-m", "buttersink.cli", directory(fs_a.path)],
+                [sys.executable, "-m", "buttersink", directory(fs_a.path)],
                 check=False,
                 stdout=nowhere,
                 stderr=subprocess.PIPE,
@@ -411,7 +410,7 @@ class TestListing:
         snapshot_read_only(fs_a.path / "live", fs_a.path / "Ångström 🧈")
 
         done = run_module(
-            "buttersink.cli",
+            "buttersink",
             directory(fs_a.path),
             environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         )
@@ -468,7 +467,7 @@ class TestOptions:
         assert [step["parent"] is None for step in done.steps("send")] == [True, False]
 
     def test_debugging_shows_the_traceback(self) -> None:
-        done = run_module("buttersink.cli", "/nonexistent/", environment={"BUTTERSINK_DEBUG": "1"})
+        done = run_module("buttersink", "/nonexistent/", environment={"BUTTERSINK_DEBUG": "1"})
 
         assert done.stderr.startswith("error: /nonexistent/ does not exist")
         assert "Traceback" in done.stderr

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from buttersink.errors import RestartError
+import pytest
+
+from buttersink.errors import RestartError, UnavailableError
 from contract.carrying import carry
 
 if TYPE_CHECKING:
     from buttersink.model import Diff, Inventory, Snapshot
     from buttersink.store import Sink, Source
-    from contract.worlds import End, Offer
+    from contract.worlds import End, Offer, World
 
 STRANGER = UUID("deadbeef-0000-4000-8000-000000000001")
 """Identity of no snapshot at any end."""
@@ -39,6 +41,16 @@ def assert_nothing_arrived(sink: Sink, path: str) -> None:
 def counted_out(inventory: Inventory) -> Inventory:
     """Return an inventory without the numbers of what is left alone."""
     return replace(inventory, writable=0, foreign=0)
+
+
+def after_interrupt(world: World, sink: Sink, destination: End) -> Sink:
+    """Return a store to go on with when a verb of `sink` was interrupted: that, if it can be."""
+    if world.outlives_interrupts:
+        return sink
+    with pytest.raises(UnavailableError):
+        sink.inventory()
+    sink.close()
+    return destination.open()
 
 
 def assert_arrives(source: Offer, destination: End, diff: Diff, path: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from buttersink.model import StreamOptions
 from buttersink.transfer import pump
+from support.processes import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +63,13 @@ def write_stream(writer: Writer, stream: bytes, *, chunk: int = 1 << 16) -> None
         buffer[: len(part)] = part
         writer.write(buffer[: len(part)])
         buffer[: len(part)] = bytes(len(part))
+
+
+def write_until_refused(writer: Writer, stream: bytes) -> None:
+    """Write a bad stream, again and again: of a far writer a refusal comes with some delay."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        write_stream(writer, stream)
 
 
 def store_stream(sink: Sink, diff: Diff, path: str, stream: bytes, *, chunk: int = 1 << 16) -> int:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contract.ssh_worlds import SshWorld
 from contract.stream_worlds import BucketWorld, DirectoryWorld, StreamWorld, opened_bucket
 from contract.worlds import BtrfsWorld, MemoryWorld, Offer
+from support.pipe_ssh import pipe_ssh_command
 from support.s3_servers import moto_server, seaweed_server
+from support.sshd import sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +20,13 @@ if TYPE_CHECKING:
     from buttersink.stores.shelf import Shelf
     from contract.stream_worlds import StreamEnd
     from contract.worlds import End, World
+    from support.sshd import Sshd
 
 
-_SUBVOLUME_WORLDS = ("memory", pytest.param("btrfs", marks=pytest.mark.kernel))
+_SUBVOLUME_WORLDS = (
+    "memory",
+    *(pytest.param(name, marks=pytest.mark.kernel) for name in ("btrfs", "ssh by pipe", "sshd")),
+)
 _STREAM_WORLDS = ("directory", "moto", "seaweedfs")
 """Worlds whose destinations store streams."""
 
@@ -50,6 +57,13 @@ def seaweedfs() -> Iterator[Shelf]:
         yield bucket
 
 
+@pytest.fixture(scope="session")
+def secure_shell() -> Iterator[Sshd]:
+    """Return a real sshd on this machine."""
+    with sshd() as server:
+        yield server
+
+
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Return a kind of stores to test."""
@@ -64,6 +78,11 @@ def _make_world(request: pytest.FixtureRequest) -> World:
         bucket: Shelf = request.getfixturevalue(request.param)
         return BucketWorld(bucket)
     scratch: Path = request.getfixturevalue("scratch")
+    if request.param == "ssh by pipe":
+        return SshWorld(scratch, ssh_command=pipe_ssh_command(scratch), port=22)
+    if request.param == "sshd":
+        server: Sshd = request.getfixturevalue("secure_shell")
+        return SshWorld(scratch, ssh_command=server.ssh_command, port=server.port)
     return BtrfsWorld(scratch) if request.param == "btrfs" else DirectoryWorld(scratch)
 
 

@@ -175,6 +175,8 @@ class StreamWorld(ABC):
     """Sources in memory, and destinations that store streams."""
 
     holds_streams = True
+    lists_outside = False
+    outlives_interrupts = True
 
     def __init__(self) -> None:
         self._stores = ExitStack()

@@ -11,7 +11,7 @@ from buttersink.errors import (
     TransferError,
 )
 from buttersink.transfer import pump
-from contract.arriving import assert_arrives, assert_nothing_arrived
+from contract.arriving import after_interrupt, assert_arrives, assert_nothing_arrived
 from contract.carrying import (
     OPTIONS,
     FailingReader,
@@ -19,16 +19,17 @@ from contract.carrying import (
     failing_at_exit,
     read_stream,
     write_stream,
+    write_until_refused,
 )
 
 if TYPE_CHECKING:
-    from contract.worlds import End, Offer
+    from contract.worlds import End, Offer, World
 
 
 @pytest.mark.parametrize("part", [0, 0.1, 0.9, 1])
 @pytest.mark.parametrize("kind", [TransferError, ZeroDivisionError, KeyboardInterrupt])
 def test_a_receive_that_is_left_with_an_exception_is_never_committed(
-    source: Offer, destination: End, part: float, kind: type[BaseException]
+    world: World, source: Offer, destination: End, part: float, kind: type[BaseException]
 ) -> None:
     sink = destination.open()
     error = kind("something went wrong")
@@ -41,6 +42,8 @@ def test_a_receive_that_is_left_with_an_exception_is_never_committed(
         write_stream(writer, stream[: int(len(stream) * part)])
         raise error
     assert raised.value is error
+    if kind is KeyboardInterrupt:
+        sink = after_interrupt(world, sink, destination)
     assert_nothing_arrived(sink, "12/snapshot")
     assert sink.inventory().snapshots == ()
     assert_arrives(source, destination, diff, "12/snapshot")
@@ -103,7 +106,7 @@ def test_a_writer_that_has_refused_a_stream_goes_on_refusing(
     stream = read_stream(source.store, source.diff("1"))
     with pytest.raises(CorruptStreamError), sink.receive(source.diff("2"), "2", OPTIONS) as writer:  # noqa: PT012 - the block is what is tested
         with pytest.raises(CorruptStreamError):
-            write_stream(writer, stream)
+            write_until_refused(writer, stream)
         with pytest.raises(CorruptStreamError):
             write_stream(writer, read_stream(source.store, source.diff("2")))
     assert_nothing_arrived(sink, "2")

@@ -17,7 +17,13 @@ from buttersink.errors import (
     TransferError,
     UsageError,
 )
-from contract.arriving import STRANGER, assert_arrives, assert_nothing_arrived, paths
+from contract.arriving import (
+    STRANGER,
+    after_interrupt,
+    assert_arrives,
+    assert_nothing_arrived,
+    paths,
+)
 from contract.carrying import OPTIONS, carry, read_stream, write_stream
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
     from buttersink.model import Diff, Partial
     from buttersink.store import Sink
-    from contract.worlds import End, Offer
+    from contract.worlds import End, Offer, World
 
 pytestmark = pytest.mark.usefixtures("subvolume_world")
 
@@ -145,12 +151,14 @@ def test_a_link_can_be_adopted_and_stays_a_link_until_it_is_released(
 
 
 def test_a_link_is_known_but_not_left_over_beside_its_directory(
-    source: Offer, destination: End
+    subvolume_world: World, source: Offer, destination: End
 ) -> None:
     sink, beside = destination.open(), destination.beside().open()
     uuid = link(source, sink, "1")
     inventory = beside.inventory()
-    assert [(s.uuid, s.paths) for s in inventory.snapshots] == [(uuid, ())]
+    told = beside.parents([uuid])
+    assert [(s.uuid, s.paths) for s in (*inventory.snapshots, *told)] == [(uuid, ())]
+    assert len(inventory.snapshots) == subvolume_world.lists_outside
     assert inventory.partials == ()
     with pytest.raises(MissingError):
         beside.release(uuid)
@@ -171,12 +179,14 @@ def fail(source: Offer, sink: Sink, diff: Diff, *, part: float, error: BaseExcep
 @pytest.mark.parametrize("part", [0, 0.1, 0.9, 1])
 @pytest.mark.parametrize("kind", [TransferError, ZeroDivisionError, KeyboardInterrupt])
 def test_a_link_whose_receiving_failed_is_no_snapshot(
-    source: Offer, destination: End, part: float, kind: type[BaseException]
+    world: World, source: Offer, destination: End, part: float, kind: type[BaseException]
 ) -> None:
     sink = destination.open()
     diff = source.diff("1")
     with pytest.raises(kind):
         fail(source, sink, diff, part=part, error=kind("something went wrong"))
+    if kind is KeyboardInterrupt:
+        sink = after_interrupt(world, sink, destination)
     assert sink.inventory().snapshots == ()
     assert links(sink) == []
     with pytest.raises(MissingError):

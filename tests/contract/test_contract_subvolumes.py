@@ -5,6 +5,7 @@ Such a store can make any diff between its snapshots, and each path has room for
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,9 +21,33 @@ from contract.carrying import OPTIONS, carry, read_stream, write_stream
 from contract.worlds import CRAMPED_BYTES, Offer
 
 if TYPE_CHECKING:
+    from buttersink.store import Sink
     from contract.worlds import End, World
 
 pytestmark = pytest.mark.usefixtures("subvolume_world")
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A snapshot that can be adopted by the destination, and is "1" of the source.
+
+    Attributes:
+        end: Where it is: beside the destination, or in it, if that tells of nothing outside.
+        path: Its path there.
+        store: A store for `end`.
+    """
+
+    end: End
+    path: str
+    store: Sink
+
+
+@pytest.fixture
+def spare(subvolume_world: World, source: Offer, destination: End) -> Spare:
+    end = destination.beside() if subvolume_world.lists_outside else destination
+    store = end.open()
+    carry(source.store, store, source.diff("1"), "spare")
+    return Spare(end, "spare", store)
 
 
 # Reading
@@ -50,14 +75,46 @@ def test_taken_tells_exactly_those_paths_at_which_anything_is(
 
 
 def test_a_snapshot_outside_the_directory_is_known_but_has_no_path_there(
-    source: Offer, destination: End
+    subvolume_world: World, source: Offer, destination: End
 ) -> None:
     sink, beside = destination.open(), destination.beside().open()
     carry(source.store, beside, source.diff("1"), "1")
-    (snapshot,) = sink.inventory().snapshots
-    assert (snapshot.uuid, snapshot.paths) == (source.snapshot("1").uuid, ())
-    assert len(snapshot.elsewhere) == 1
+    uuid = source.snapshot("1").uuid
+    listed, told = sink.inventory().snapshots, sink.parents([uuid])
+    assert (len(listed), len(told)) == ((1, 0) if subvolume_world.lists_outside else (0, 1))
+    (snapshot,) = listed + told
+    assert (snapshot.uuid, snapshot.paths, snapshot.received) == (uuid, (), True)
+    assert len(snapshot.elsewhere) == len(listed)
     assert sink.taken(["1"]) == frozenset()
+
+
+def test_a_snapshot_outside_the_directory_that_is_not_listed_is_a_parent_and_nothing_else(
+    subvolume_world: World, source: Offer, destination: End
+) -> None:
+    beside = destination.beside()
+    carry(source.store, beside.open(), source.diff("1"), "1")
+    sink = destination.open()
+    diff, back = source.diff("2", "1"), source.diff("1", "2")
+    carry(source.store, sink, diff, "2")
+    assert destination.content("2") == source.end.content("2")
+    assert sink.measure(diff, OPTIONS).nbytes == len(read_stream(sink, diff))
+    outside = next(
+        s for s in (*sink.inventory().snapshots, *sink.parents([back.to])) if not s.paths
+    )
+    if subvolume_world.lists_outside:
+        assert sink.measure(back, OPTIONS).nbytes == len(read_stream(sink, back))
+        return  # and it can be adopted, see below
+    for forbidden in (back, source.diff("1")):
+        with pytest.raises(MissingError):
+            sink.measure(forbidden, OPTIONS)
+        with pytest.raises(MissingError):
+            read_stream(sink, forbidden)
+    with pytest.raises(MissingError):
+        sink.adopt(outside, "1")
+    with pytest.raises(MissingError):
+        sink.delete(outside.uuid, "1")
+    assert paths(sink) == ["2"]
+    assert paths(beside.open()) == ["1"]
 
 
 # Receiving
@@ -152,34 +209,35 @@ def test_a_stream_too_large_for_the_end_finds_no_space(subvolume_world: World) -
 
 
 def test_adopt_puts_a_snapshot_in_place_with_its_identity_and_content(
-    source: Offer, destination: End
+    source: Offer, destination: End, spare: Spare
 ) -> None:
-    sink, beside = destination.open(), destination.beside().open()
-    carry(source.store, beside, source.diff("1"), "1")
+    sink = destination.open()
     (snapshot,) = sink.inventory().snapshots
     sink.adopt(snapshot, "12/adopted")
     (adopted,) = sink.inventory().snapshots
-    assert (adopted.uuid, adopted.paths) == (snapshot.uuid, ("12/adopted",))
-    assert len(adopted.elsewhere) == 1  # it was not moved
+    assert adopted.uuid == snapshot.uuid == source.snapshot("1").uuid
+    assert "12/adopted" in adopted.paths
+    assert len(adopted.paths + adopted.elsewhere) == 2  # it was not moved
     assert destination.content("12/adopted") == source.end.content("1")
-    assert paths(beside) == ["1"]
+    assert spare.path in paths(spare.store)
 
 
-def test_an_adopted_snapshot_serves_as_parent(source: Offer, destination: End) -> None:
-    sink, beside = destination.open(), destination.beside().open()
-    carry(source.store, beside, source.diff("1"), "1")
+def test_an_adopted_snapshot_serves_as_parent(
+    source: Offer, destination: End, spare: Spare
+) -> None:
+    sink = destination.open()
     (snapshot,) = sink.inventory().snapshots
     sink.adopt(snapshot, "1")
-    beside.inventory()
-    beside.delete(source.snapshot("1").uuid, "1")
+    spare.store.inventory()
+    spare.store.delete(source.snapshot("1").uuid, spare.path)
     sink.inventory()
     carry(source.store, sink, source.diff("2", "1"), "2")
     assert destination.content("2") == source.end.content("2")
 
 
-def test_adopt_refuses_a_path_that_is_taken(source: Offer, destination: End) -> None:
-    sink, beside = destination.open(), destination.beside().open()
-    carry(source.store, beside, source.diff("1"), "1")
+@pytest.mark.usefixtures("spare")
+def test_adopt_refuses_a_path_that_is_taken(destination: End) -> None:
+    sink = destination.open()
     (snapshot,) = sink.inventory().snapshots
     destination.occupy("file")
     for path in ("file", "file/below"):
@@ -189,12 +247,11 @@ def test_adopt_refuses_a_path_that_is_taken(source: Offer, destination: End) -> 
 
 
 def test_adopt_of_a_snapshot_that_has_gone_since_the_inventory_is_missing(
-    source: Offer, destination: End
+    destination: End, spare: Spare
 ) -> None:
-    sink, beside = destination.open(), destination.beside()
-    carry(source.store, beside.open(), source.diff("1"), "1")
+    sink = destination.open()
     (snapshot,) = sink.inventory().snapshots
-    beside.remove("1")
+    spare.end.remove(spare.path)
     with pytest.raises(MissingError):
         sink.adopt(snapshot, "1")
     assert sink.taken(["1"]) == frozenset()

@@ -78,9 +78,15 @@ class World(Protocol):
 
     Attributes:
         holds_streams: Whether the destinations store streams; else they hold subvolumes.
+        lists_outside: Whether inventories tell of snapshots outside the directory, which can
+            be adopted then; else only `parents` does.
+        outlives_interrupts: Whether a store can still be used after an interrupt; else it is
+            closed then, and the end has to be opened anew.
     """
 
     holds_streams: bool
+    lists_outside: bool
+    outlives_interrupts: bool
 
     def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
         """Return an end with the related snapshots "1", "2", ... of about `nbytes` each.
@@ -137,6 +143,8 @@ class MemoryWorld:
     """Stores in memory."""
 
     holds_streams = False
+    lists_outside = True
+    outlives_interrupts = True
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +185,7 @@ class BtrfsEnd:
         return describe(os.path.join(self._path, path))
 
     def beside(self) -> End:
-        return BtrfsEnd(self._path.with_name(f"{self._path.name} beside"), self._stores)
+        return BtrfsEnd(self._beside(), self._stores)
 
     def occupy(self, path: str) -> None:
         (self._path / path).symlink_to("nowhere")
@@ -194,11 +202,16 @@ class BtrfsEnd:
         create_subvolume(work / "new")
         (work / "new" / "half a file").write_bytes(b"half")
 
+    def _beside(self) -> Path:
+        return self._path.with_name(f"{self._path.name} beside")
+
 
 class BtrfsWorld:
     """Directories on btrfs file systems in files below `scratch`, mounted by loop devices."""
 
     holds_streams = False
+    lists_outside = True
+    outlives_interrupts = True
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -215,14 +228,17 @@ class BtrfsWorld:
     def source(self, count: int, *, nbytes: int = SNAPSHOT_BYTES) -> End:
         fs = self._make(label="source")
         simple_history(fs, count, size=nbytes)
-        return BtrfsEnd(fs.path / "snaps", self._stores)
+        return self._end(fs.path / "snaps")
 
     def destination(self) -> End:
-        return BtrfsEnd(self._make(label="destination").path / "backup", self._stores)
+        return self._end(self._make(label="destination").path / "backup")
 
     def cramped_destination(self) -> End:
         fs = self._make(label="small", size=str(CRAMPED_BYTES))
-        return BtrfsEnd(fs.path / "backup", self._stores)
+        return self._end(fs.path / "backup")
+
+    def _end(self, path: Path) -> BtrfsEnd:
+        return BtrfsEnd(path, self._stores)
 
     def _make(self, *, label: str, size: str = "2G") -> LoopFs:
         fs = LoopFs.create(self._scratch, label=label, size=size)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.s3_servers import S3Server, moto_server, seaweed_server
+from support.ssh_ends import Shell, piped
+from support.sshd import Sshd, sshd
 from support.stored_ends import BucketEnd, DirectoryEnd, StoredEnd, set_up_s3
 
 if TYPE_CHECKING:
@@ -24,6 +26,19 @@ def seaweed() -> Iterator[S3Server]:
 def moto() -> Iterator[S3Server]:
     with moto_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def secure_shell() -> Iterator[Sshd]:
+    """Return a real sshd on this machine."""
+    with sshd() as server:
+        yield server
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Return ssh by pipe."""
+    return piped(tmp_path)
 
 
 @pytest.fixture

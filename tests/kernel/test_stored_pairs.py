@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from support.command import run_module, sync
-from support.history import History
-from support.kernel_calls import snapshot_read_only
+from support.pair_ends import Ends, Origin, continued
 from support.proxy import S3Proxy
 from support.stored_ends import (
     BucketEnd,
-    DirectoryEnd,
     End,
     SubvolumeEnd,
     assert_restores,
     set_up_s3,
     snapshots_below,
 )
-from support.subvolume_facts import snapshot_writable
 from support.tree import assert_same_tree
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from support.loopfs import LoopFs
     from support.s3_servers import S3Server
 
-MIB = 1 << 20
 KINDS = ("btrfs", "dir", "s3")
 READ_OPERATIONS = {"ListObjectsV2", "ListMultipartUploads", "HeadBucket", "GetObject", "HeadObject"}
 MOST_RECEIPTS = 8
@@ -42,62 +36,17 @@ PAGE = 1000
 """Objects that S3 lists at a time."""
 
 
-class Origin:
-    """A file system with a random history, in two directories.
-
-    Attributes:
-        end: Its snapshots.
-        snapshots: Where each is, by its relative path.
-    """
-
-    def __init__(self, fs: LoopFs, *, seed: int = 3) -> None:
-        (fs.path / "snaps" / "home").mkdir(parents=True)
-        self.end = SubvolumeEnd(fs.path / "snaps")
-        self.snapshots: dict[str, Path] = {}
-        self._history = History(seed, fs.path / "live")
-        # So much stays the same that a diff is always cheaper.
-        (fs.path / "live" / "ballast").write_bytes(Random(seed).randbytes(2 * MIB))
-
-    def add(self, *paths: str, steps: int = 40) -> None:
-        """Let the history go on, with a snapshot after so many steps."""
-        for path in paths:
-            self._history.step(steps)
-            self.snapshots[path] = self._history.snapshot(self.end.path / path)
-
-
-class Ends:
-    """Makes ends; those in buckets are reached by way of a proxy."""
-
-    def __init__(self, scratch: Path, make_fs: MakeFs, server: S3Server, proxy: S3Proxy) -> None:
-        self._scratch = scratch
-        self._make_fs = make_fs
-        self._server = server
-        self._proxy = proxy
-
-    def make(self, kind: str, name: str) -> End:
-        """Return a new, empty end."""
-        match kind:
-            case "btrfs":
-                return SubvolumeEnd(self._make_fs(label=name).path)
-            case "dir":
-                path = self._scratch / f"streams-{name}"
-                path.mkdir()
-                return DirectoryEnd(path)
-            case _:
-                return BucketEnd(self._server)
-
-    def requests(self) -> Counter[str]:
-        """Return how many requests there were of each operation so far."""
-        return self._proxy.counts()
+@pytest.fixture
+def proxy(seaweed: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
+    """Return what is between the command and the buckets."""
+    with S3Proxy(int(seaweed.endpoint_url.rpartition(":")[2])) as made:
+        set_up_s3(monkeypatch, seaweed, made.url)
+        yield made
 
 
 @pytest.fixture
-def ends(
-    scratch: Path, make_fs: MakeFs, seaweed: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ends]:
-    with S3Proxy(int(seaweed.endpoint_url.rpartition(":")[2])) as proxy:
-        set_up_s3(monkeypatch, seaweed, proxy.url)
-        yield Ends(scratch, make_fs, seaweed, proxy)
+def ends(scratch: Path, make_fs: MakeFs, seaweed: S3Server) -> Ends:
+    return Ends(scratch, make_fs, seaweed)
 
 
 @pytest.fixture
@@ -121,7 +70,7 @@ def needed_listings(*ends: End) -> Listings:
 @pytest.mark.parametrize("goal", KINDS)
 @pytest.mark.parametrize("start", KINDS)
 def test_snapshots_arrive_equal_are_left_alone_and_are_continued(
-    ends: Ends, origin: Origin, fs_b: LoopFs, start: str, goal: str
+    ends: Ends, proxy: S3Proxy, origin: Origin, fs_b: LoopFs, start: str, goal: str
 ) -> None:
     origin.add("home/1", "home/2", "3")
     source = origin.end if start == "btrfs" else ends.make(start, "source")
@@ -132,13 +81,13 @@ def test_snapshots_arrive_equal_are_left_alone_and_are_continued(
     first = sync(source.url, destination.url)
     assert first.the("finished")["transferred"] == 3
 
-    before, requests = destination.traces(), ends.requests()
+    before, requests = destination.traces(), proxy.counts()
     again = sync(source.url, destination.url)
     assert again.the("finished")["transferred"] == 0
     assert again.the("finished")["present"] == 3
     assert again.the("finished")["sent_bytes"] == 0
     assert destination.traces() == before
-    made = ends.requests() - requests
+    made = proxy.counts() - requests
     assert made.keys() <= READ_OPERATIONS
     assert (made["ListObjectsV2"], made["ListMultipartUploads"]) == needed_listings(
         source, destination
@@ -160,14 +109,7 @@ def test_snapshots_arrive_equal_are_left_alone_and_are_continued(
         assert_restores(destination, origin.snapshots, fs_b.path / "restored")
 
 
-def continued(fs: LoopFs, snapshot: Path, path: Path) -> Path:
-    """Let somebody work on a copy of a snapshot; return the snapshot made of that."""
-    live = snapshot_writable(snapshot, fs.path / "live")
-    (live / "new").write_bytes(b"made where it was restored" * 1000)
-    snapshot_read_only(live, path)
-    return path
-
-
+@pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize("shelf", ["dir", "s3"])
 @pytest.mark.parametrize("way_back", ["direct", "stored"])
 def test_what_was_restored_goes_on_incrementally_and_comes_back_so(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
-_NAMES = (
+NAMES = (
     b"-rf",
     b"--",
     b" ",
@@ -34,6 +34,7 @@ _NAMES = (
     "é".encode() * 127,
     b"\xfe" * 255,
 )
+"""Any of these can be a file's name."""
 _LETTERS = b"abcdefghij"
 
 _SIZES = (0, 1, 13, 1000, 2047, 2048, 2049, 4095, 4096, 4097, 12_288, 49_152, 49_153)
@@ -47,7 +48,7 @@ def awkward_name(rng: Random) -> bytes:
         return bytes([rng.choice(_LETTERS)])
     if kind < 0.8:
         return b"%c%d" % (rng.choice(_LETTERS), rng.randrange(10_000))
-    name = rng.choice(_NAMES)
+    name = rng.choice(NAMES)
     if kind < 0.9:
         return name
     return (b"%d" % rng.randrange(10_000) + name)[:255]

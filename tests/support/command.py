@@ -52,7 +52,7 @@ class Run:
 
 def buttersink(*arguments: Argument, cwd: str | os.PathLike[str] | None = None) -> Run:
     """Run the command to its end, without a terminal."""
-    return run_module("buttersink.cli", *arguments, cwd=cwd)
+    return run_module("buttersink", *arguments, cwd=cwd)
 
 
 def run_module(

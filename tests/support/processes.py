@@ -65,7 +65,7 @@ class Background:
 
     def __init__(self, *arguments: Argument) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "buttersink.cli", *arguments],
+            [sys.executable, "-m", "buttersink", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.errors import ExitCode, UsageError
+from buttersink.linking import Linking
 from buttersink.location import parse_location
 from buttersink.options import Options, parse_options
 from buttersink.storing import Storing
@@ -30,6 +31,7 @@ PLAIN = Options(
     create=False,
     force=False,
     storing=Storing(),
+    linking=Linking(),
 )
 
 
@@ -54,6 +56,9 @@ class TestOptions:
             (["--part-size", "100"], replace(PLAIN, storing=Storing(part_mib=100))),
             (["--bwlimit", "10M"], replace(PLAIN, bytes_per_second=10 << 20)),
             (["--only", "a"], replace(PLAIN, only=(re.compile("a"),))),
+            (["--ssh-command", "ssh -C"], replace(PLAIN, linking=Linking(ssh_command="ssh -C"))),
+            (["--remote-command=bs"], replace(PLAIN, linking=Linking(remote_command="bs"))),
+            (["--stall-timeout", "2.5"], replace(PLAIN, linking=Linking(stall_seconds=2.5))),
             (["--json"], replace(PLAIN, json=True)),
             (["--create"], replace(PLAIN, create=True)),
             (["--force"], replace(PLAIN, force=True)),
