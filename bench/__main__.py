@@ -44,6 +44,8 @@ def main() -> None:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     if os.geteuid() != 0:
         parser.error("needs root, to mount file systems")
+    # As for a program that is installed, which finds itself compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     extent = QUICK if options.quick else DEFAULT
     print("median ratio, ours / theirs (least to greatest); below 1 is faster or less")
     for name in options.names or BENCHMARKS:

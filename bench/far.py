@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.ground import program, words
+from bench.ground import program
 from bench.running import Run, script, watched
 from support.sshd import sshd
 
@@ -129,14 +129,3 @@ class Far:
         with open(f"/proc/{self.server.pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
         return sum(map(int, fields[_CHILDREN])) / os.sysconf("SC_CLK_TCK")
-
-
-def receive(destination: Path) -> str:
-    """Return the words that receive at an end, for a shell."""
-    return words("btrfs", "receive", "--quiet", destination)
-
-
-def send(snapshot: Path, parent: Path | None = None) -> str:
-    """Return the words that send, for a shell."""
-    base = ("-p", parent) if parent else ()
-    return words("btrfs", "send", "--quiet", *base, snapshot)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import statistics
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.comparing import Figure, figure
+from bench.comparing import Figure, alternate, figure
 from bench.content import MIB, Stock, fill
-from bench.far import receive, send
-from bench.ground import drop_caches, run
+from bench.ground import run
 from bench.running import in_turns
+from bench.ssh_cases import Case
 from bench.ssh_tap import seen, wrapper
 from bench.syncing import populate
 from support.link_proxy import LinkProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bench.comparing import Extent
     from bench.far import Far
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
     Ends = Callable[[Far], tuple[str, ...]]
 
 _ROUND_TRIP_SECONDS = 0.05
-_SLOW_ROUND_TRIP_SECONDS = 0.45
-"""So much more that the rest of a run's time, which varies, does not matter."""
+_SLOW_ROUND_TRIP_SECONDS = 0.55
+"""So much more that the rest of a run's time, which varies, does not matter much."""
 _AIM = 5
 _SNAPSHOTS = 1000
 _LARGE = 240 * MIB
@@ -32,13 +36,7 @@ _FILES = 500
 _SMALL = 31 << 10
 
 
-def delayed(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
-    """All about delays."""
-    yield from _round_trips(ground, extent, far)
-    yield from _throughput(ground, extent, far)
-
-
-def _round_trips(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
+def round_trips(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
     """Count the round trips of runs that only look, with many snapshots."""
     count = _SNAPSHOTS // extent.divisor
     with ground.file_system() as full, ground.file_system() as same, ground.file_system() as empty:
@@ -51,15 +49,20 @@ def _round_trips(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
             "nothing to do back": lambda host: (host.url(full.path), f"{same.path}/"),
         }
         for name, ends in looks.items():
-            what = f"ssh, {count} snapshots, {name}: round trips"
             file = ground.directory / "seen"
             far.buttersink("--dry-run", *ends(far), wrapper=wrapper(file))
+            what = f"ssh, {count} snapshots, {name}: round trips"
             yield _counted(what, [seen(file).round_trips])
-            yield _counted(f"{what}, by time", _by_time(extent, far, ends))
+        idle = "nothing to do back"  # has the least time of its own, which varies
+        what = f"ssh, {count} snapshots, {idle}: round trips, by time"
+        yield _counted(what, _by_time(extent, far, looks[idle]))
 
 
 def _by_time(extent: Extent, far: Far, ends: Ends) -> list[float]:
-    """Return how many round trips more than a log-in a run takes, as its time tells."""
+    """Return how many round trips a run takes, as its time tells.
+
+    Those are left out that ssh itself takes to log in and to part.
+    """
     with LinkProxy(far.server.port) as proxy:
         behind = far.through(proxy.port)
 
@@ -73,18 +76,21 @@ def _by_time(extent: Extent, far: Far, ends: Ends) -> list[float]:
         def look() -> float:
             return behind.buttersink("--dry-run", *ends(behind)).seconds
 
+        def nothing() -> float:
+            return behind.run(behind.ssh("cat")).seconds
+
         turns = in_turns(
             extent.pairs,
             [
                 at(round_trip, action)
-                for action in (look, behind.logged_in)
+                for action in (look, nothing)
                 for round_trip in (_ROUND_TRIP_SECONDS, _SLOW_ROUND_TRIP_SECONDS)
             ],
         )
     longer = _SLOW_ROUND_TRIP_SECONDS - _ROUND_TRIP_SECONDS
     return [
-        (slow - quick - (slow_login - quick_login)) / longer
-        for quick, slow, quick_login, slow_login in turns
+        (slow - quick - (slow_nothing - quick_nothing)) / longer
+        for quick, slow, quick_nothing, slow_nothing in turns
     ]
 
 
@@ -98,8 +104,14 @@ def _counted(what: str, counts: list[int] | list[float]) -> Figure:
     )
 
 
-def _throughput(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
-    """Move one large file, which ssh's window limits for both."""
+def throughput(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
+    """Move what is mostly one large file; ssh's window limits that for both."""
+
+    @contextmanager
+    def fresh() -> Iterator[Path]:
+        with ground.file_system() as empty:
+            yield empty.path
+
     with (
         LinkProxy(far.server.port, delay=_ROUND_TRIP_SECONDS / 2) as proxy,
         ground.file_system() as source,
@@ -111,28 +123,15 @@ def _throughput(ground: Ground, extent: Extent, far: Far) -> Iterator[Figure]:
         fill(live, Stock.noise(5), large=_LARGE // extent.divisor, files=files, small=_SMALL)
         snapshot.parent.mkdir()
         run("btrfs", "subvolume", "snapshot", "-r", live, snapshot)
-
-        def ours(*, there: bool) -> float:
-            with ground.file_system() as fresh:
-                near = f"{snapshot.parent}/", behind.url(fresh.path)
-                away = behind.url(snapshot.parent), f"{fresh.path}/"
-                drop_caches()
-                return behind.synced(*(near if there else away)).moving
-
-        def plain(*, there: bool) -> float:
-            with ground.file_system() as fresh:
-                near = f"{send(snapshot)} | {behind.ssh(receive(fresh.path))}"
-                away = f"{behind.ssh(send(snapshot))} | {receive(fresh.path)}"
-                drop_caches()
-                return behind.run(near if there else away).seconds
-
-        for there in (True, False):
-            turns = in_turns(
-                extent.pairs,
-                [lambda: ours(there=there), lambda: plain(there=there), behind.logged_in],
+        for there, way in ((True, "there"), (False, "back")):
+            name = f"ssh, {_ROUND_TRIP_SECONDS * 1000:.0f} ms away, {way}:"
+            case = Case(name=name, snapshots=[snapshot], fresh=fresh, there=there)
+            pairs = alternate(
+                extent.pairs, partial(case.synced, behind), partial(case.piped, behind)
             )
+            rate = statistics.median(mine.nbytes / mine.moving for mine, _ in pairs) / MIB
             yield figure(
-                f"ssh, {_ROUND_TRIP_SECONDS * 1000:.0f} ms away, {'there' if there else 'back'}: "
-                f"moving / plain, less log-in",
-                [(mine, other - login) for mine, other, login in turns],
+                f"{name} moving / pipe; sync -f, less log-in",
+                [(mine.moving, plain.moving) for mine, plain in pairs],
+                note=f"{rate:.0f} MiB/s",
             )

@@ -59,12 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(options: Options) -> None:
     """Import what a run needs before a signal can interrupt it.
 
-    Out of the middle of an import an interrupt may come as any other error. Or the interpreter
-    takes it to be unhandled, and in the end kills itself (it marks what passes an `exec`, as of
-    dataclasses: Python/pythonrun.c, run_eval_code_obj).
+    Out of the middle of an import an interrupt may come as any other error.
     """
     # --version must not wait for these
-    from buttersink import listing, report, sync  # noqa: F401, PLC0415 - see above
+    from buttersink import listing, report, settings, sync  # noqa: F401, PLC0415 - see above
     from buttersink.ends import load  # noqa: PLC0415 - likewise
 
     for location in (options.source, options.destination):
@@ -74,7 +72,8 @@ def _load(options: Options) -> None:
 
 def _reported_run(options: Options, reporter: Reporter) -> int:
     try:
-        yield_disks()
+        if failure := yield_disks():
+            _log.info("I/O priority is not lowered: %s", failure)
         return _run(options, reporter)
     except ButterSinkError as error:
         _log.debug("the run failed", exc_info=error)

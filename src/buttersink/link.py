@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import ProtocolError, UnavailableError
+from buttersink.pipes import GATHER_SECONDS, widen_pipe
 from buttersink.wire.frames import (
     PREAMBLE,
     Beginning,
@@ -60,7 +61,7 @@ class ForeignTextError(ProtocolError):
 
 
 class Link:
-    """Frames to and from the far side, over descriptors that become non-blocking.
+    """Frames to and from the far side, over descriptors that become non-blocking, and wide.
 
     Only one thread may use it; the one that keeps it alive is its own.
     """
@@ -78,6 +79,8 @@ class Link:
         self.sent_bytes = 0
         self._read_fd = read_fd
         self._write_fd = write_fd
+        widen_pipe(read_fd)
+        self._wide = widen_pipe(write_fd)
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
         self._decoder = FrameDecoder()
@@ -103,15 +106,14 @@ class Link:
 
     # The beginning
 
-    def greet(self, kind: Kind, message: bytes) -> None:
-        """Say the first thing: who we are (HELLO), or why there is nothing to talk about (ERROR).
+    def begin(self) -> None:
+        """Say the preamble; frames may follow.
 
         Raises:
             LinkEndedError, LinkStalledError: It could not be said.
         """
-        header = encode_header(kind, len(message))
         with self._write_lock:
-            self._write([memoryview(PREAMBLE), memoryview(header), memoryview(message)])
+            self._write([memoryview(PREAMBLE)])
 
     def greeted(self) -> None:
         """Wait for the preamble of the far side; its frames follow.
@@ -273,8 +275,8 @@ class Link:
         ready = self._poll(select.POLLOUT, deadline - time.monotonic(), also_read=listening)
         if not ready:
             raise self._stalled()
-        if ready & select.POLLOUT:
-            time.sleep(0.001)
+        if ready & select.POLLOUT and self._wide:
+            time.sleep(GATHER_SECONDS)  # there will be room for more
         if not listening or not ready & (select.POLLIN | select.POLLHUP):
             return False
         self._keep_what_is_held()

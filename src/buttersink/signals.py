@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+class _StopError(KeyboardInterrupt):
+    """An interrupt that is handled.
+
+    The interpreter notes every KeyboardInterrupt, though not this, that passes an `exec` or `eval`
+    of a string, such as those in `dataclasses` and `typing`. It takes it to be unhandled, and kills
+    itself in the end (Python/pythonrun.c, run_eval_code_obj).
+    """
+
+
 def die_quietly_on(number: signal.Signals) -> None:
     """Let a signal end the program, as long as it has not done anything yet."""
     if signal.getsignal(number) is not signal.SIG_IGN:
@@ -32,7 +41,7 @@ def stopped_once_by(*signals: signal.Signals) -> Iterator[None]:
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         leave_in_peace()
-        raise KeyboardInterrupt
+        raise _StopError
 
     for number in concerned:
         signal.signal(number, stop)

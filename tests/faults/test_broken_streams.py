@@ -24,9 +24,9 @@ from buttersink.stores.btrfs import BtrfsStore
 from buttersink.sync import sync
 from support.arrivals import Arrivals, moving_history
 from support.command import buttersink
+from support.damage import damage
 from support.history import simple_history
 from support.kernel_calls import create_subvolume, snapshot_read_only
-from support.loopfs import run as run_program
 from support.processes import Background
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from support.loopfs import LoopFs
 
 MIB = 1 << 20
-BLOCK = 4096
 RANDOM_CUTS = 20
 
 
@@ -252,42 +251,6 @@ class TestAStreamThatCouldNotBeMade:
         }
         assert arrivals.check() == {"other"}
         assert not arrivals.leftovers()
-
-
-def damage(fs: LoopFs, path: Path) -> None:
-    """Overwrite a block of a file on the disk, so that its checksum is wrong."""
-    run_program("btrfs", "filesystem", "sync", fs.path)
-    place = find_on_disk(fs.image, path.read_bytes()[5 * BLOCK : 6 * BLOCK])
-    with fs.image.open("r+b", buffering=0) as image:
-        os.pwrite(image.fileno(), bytes(BLOCK), place)
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # or it is read from memory
-
-
-def find_on_disk(image: Path, block: bytes) -> int:
-    """Return where on a disk a block of data is that is there once."""
-    with image.open("rb", buffering=0) as disk:
-        places = [
-            start + found
-            for start, stop in data_ranges(disk.fileno())
-            if (found := os.pread(disk.fileno(), stop - start, start).find(block)) >= 0
-        ]
-    (place,) = places
-    return place
-
-
-def data_ranges(fd: int) -> Iterator[tuple[int, int]]:
-    """Return the start and end of all parts of a sparse file that are no holes."""
-    stop = 0
-    while True:
-        try:
-            start = os.lseek(fd, stop, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # no more of them
-                return
-            raise
-        stop = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, stop
 
 
 class TestAReceivingProgram:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from itertools import cycle, islice
 from random import Random
@@ -32,12 +34,21 @@ MIB = 1 << 20
 RATE = "60M"
 TRANSFER_SECONDS = 0.15
 """What a transfer takes at that rate, about."""
-KILLS = 12
-SSHD_KILLS = 6
-INTERRUPTS = 5
+KILLS = {Route.UPLOAD: 12, Route.DOWNLOAD: 12, Route.RELAY: 6}
+SSHD_KILLS = 5
+INTERRUPTS = 3
 TOO_OFTEN = 100
 """Runs after which it is clear that none gets killed any more."""
 STOPPED = "error: interrupted: nothing half-done counts; the next run goes on from here"
+INTERRUPTED_IN_MADE_CODE = """
+import signal
+from buttersink.signals import stopped_once_by
+try:
+    with stopped_once_by(signal.SIGTERM):
+        exec("import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)")
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +156,7 @@ def test_any_process_may_be_killed_at_any_moment(
 ) -> None:
     killer = Killer(FarArrivals(arrivals, through_pipes, route), seed=1)
 
-    assert killer.kill_often([writer(route), *Part], KILLS), "it never mattered"
+    assert killer.kill_often([writer(route), *Part], KILLS[route])
 
 
 @pytest.mark.parametrize("route", [Route.UPLOAD, Route.DOWNLOAD])
@@ -196,6 +207,11 @@ class TestAnInterrupt:
         far = FarArrivals(arrivals, piped(tmp_path), route)
         interrupt_often(far, number, INTERRUPTS, whole_group=whole_group)
 
+    def test_in_the_middle_of_code_that_is_being_made_gives_the_same_status(self) -> None:
+        command = [sys.executable, "-c", INTERRUPTED_IN_MADE_CODE]
+        done = subprocess.run(command, check=False, capture_output=True)
+        assert (done.returncode, done.stderr) == (130, b"")
+
     @pytest.mark.parametrize("route", [Route.UPLOAD, Route.DOWNLOAD])
     def test_ends_a_real_ssh_and_the_server_behind_it(
         self, arrivals: Arrivals, secure_shell: Sshd, route: Route
@@ -210,7 +226,6 @@ def interrupt_often(
 ) -> None:
     """Interrupt runs at random moments, and then let one converge."""
     rng = Random(number)
-    far.arrivals.reset()
     upto = working_seconds("--bwlimit", RATE, *far.command)
     far.arrivals.reset()
     interrupts = 0

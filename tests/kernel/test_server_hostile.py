@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from itertools import cycle, repeat
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -15,16 +14,22 @@ from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import MAX_DATA, MAX_MESSAGE, PREAMBLE, Kind, encode_frame
 from buttersink.wire.messages import ClientHello, DiffAsked, Done, Ready, encode
-from support.loopfs import LoopFs, scratch_root
-from support.picture import Picture, assert_unchanged, assert_untouched, picture
+from support.picture import assert_unchanged, assert_untouched
 from support.raw_client import HELLO, RawClient, raw_request, server_arguments
-from support.served_worlds import OPTIONS, ServedWorld, made_stream, make_served_world, receive
+from support.served_worlds import (
+    OPTIONS,
+    ServedWorld,
+    lasting_served_world,
+    made_stream,
+    receive,
+)
 from support.stream_samples import utimes, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.command import Run
+    from support.picture import Picture
 
 MEMORY: Final = 640 << 20
 """Of address space, of which an idle server has 170 MiB: less than the input might cause."""
@@ -67,6 +72,7 @@ def short_names() -> bytes:
     return array(count) + b"".join(b"\xc4\x06%06x" % number for number in range(count))
 
 
+NO_TEXT: Final = b"\x81" + text("release") + b"\xa2\xff\xfe"
 UUID_BYTES: Final = b"\xc4\x10" + bytes(16)
 
 SENSELESS: Final = {
@@ -97,7 +103,10 @@ SENSELESS: Final = {
     "no verb": encode_frame(Kind.REQUEST, b"\x80"),
     "unknown verb": encode_frame(Kind.REQUEST, b"\x81" + text("verb") + text("shell")),
     "verb of another type": encode_frame(Kind.REQUEST, b"\x81" + text("verb") + b"\x91\xc0"),
-    "name that is no text": encode_frame(Kind.REQUEST, b"\x81\xa2\xff\xfe\xc0"),
+    "a field that is no text": encode_frame(
+        Kind.REQUEST, b"\x82" + text("verb") + text("flush") + b"\xa2\xff\xfe\xc0"
+    ),
+    "a verb that is no text": encode_frame(Kind.REQUEST, b"\x81" + text("verb") + b"\xa2\xff\xfe"),
     "unknown field": asking("inventory", "shell", b"\xc3"),
     "two requests in one": encode_frame(Kind.REQUEST, (b"\x81" + text("verb") + text("flush")) * 2),
     "deep nesting": encode_frame(Kind.REQUEST, b"\x91" * MAX_MESSAGE),
@@ -139,7 +148,7 @@ GREETINGS: Final = {
     "an empty hello": PREAMBLE + encode_frame(Kind.HELLO),
     "a hello of nothing": PREAMBLE + encode_frame(Kind.HELLO, b"\x80"),
     "a deep hello": PREAMBLE + encode_frame(Kind.HELLO, b"\x81\xa1x" + b"\x91" * (1 << 20)),
-    "a hello that is no text": PREAMBLE + encode_frame(Kind.HELLO, b"\x81\xa2\xff\xfe\xc0"),
+    "a hello that is no text": PREAMBLE + encode_frame(Kind.HELLO, NO_TEXT),
     **{
         f"a stall of {name}": PREAMBLE
         + encode_frame(Kind.HELLO, HELLO[:-8] + struct.pack(">d", seconds))
@@ -165,22 +174,15 @@ GREETINGS: Final = {
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[ServedWorld, Picture]]:
     """Return a world that nothing may change, and its picture."""
-    yield from made_world()
-
-
-def made_world() -> Iterator[tuple[ServedWorld, Picture]]:
-    with (
-        tempfile.TemporaryDirectory(prefix="buttersink-test-", dir=scratch_root()) as scratch,
-        LoopFs.create(scratch, mount_options="noatime") as fs,
-    ):
-        world = make_served_world(fs)
-        yield world, picture(fs)
+    with lasting_served_world() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def shared_by_writers() -> Iterator[tuple[ServedWorld, Picture]]:
     """Return a world in which no snapshot may change, and its first picture."""
-    yield from made_world()
+    with lasting_served_world() as made:
+        yield made
 
 
 def ended(client: RawClient) -> Run:

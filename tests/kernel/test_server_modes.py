@@ -145,7 +145,7 @@ CASES: dict[type[messages.Request], Case] = {
 }
 
 # In mode a only links of this very run can be released: another test has that.
-MODE_OF_THE_CASE = {messages.Release: Mode.WRITE}
+MODE_OF_THE_CASE: dict[type[messages.Request], Mode] = {messages.Release: Mode.WRITE}
 
 
 @pytest.fixture
@@ -157,10 +157,6 @@ def world(make_fs: MakeFs) -> ServedWorld:
 def tried(client: RawClient, case: Case, world: ServedWorld) -> Answer:
     request = case.request(world)
     return client.upload(request, case.stream(world)) if case.stream else client.ask(request)
-
-
-def tags() -> list[str]:
-    return [kind.__struct_config__.tag for kind in LEAST_MODE]
 
 
 def test_there_is_a_mode_for_each_request() -> None:

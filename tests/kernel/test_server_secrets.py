@@ -55,7 +55,7 @@ def assert_silent(client: RawClient, world: ServedWorld, *, besides: Collection[
     assert {name for name in told if not any(name.endswith(b) for b in besides)} == set()
 
 
-def measured(world: ServedWorld, client: RawClient, *diffs: DiffAsked) -> list[object]:
+def measured(client: RawClient, *diffs: DiffAsked) -> list[object]:
     request = messages.Measure(diffs=diffs, options=OPTIONS)
     return [size for p in client.ask(request).all_of(messages.Measured) for size in p.sizes]
 
@@ -85,7 +85,7 @@ def test_nothing_tells_of_what_is_outside(world: ServedWorld, mode: Mode) -> Non
         assert [p.path for p in listed.problems] == [b"changed here"]
         assert found(client, unknown, *inside, partial) == []
         diffs = [DiffAsked(to=a, parent=b) for a in (*inside, unknown) for b in (None, *inside)]
-        measured(world, client, *diffs)
+        measured(client, *diffs)
         for diff in diffs:
             sent(client, diff.to, diff.parent)
         client.ask(messages.RecallSizes(uuids=(*inside, partial, unknown)))
@@ -138,11 +138,11 @@ def test_the_live_subvolume_is_no_parent(world: ServedWorld) -> None:
 
 @pytest.mark.parametrize("parent", [None, "one", "secret_2"])
 def test_what_is_outside_is_as_good_as_missing(world: ServedWorld, parent: str | None) -> None:
-    base: UUID | None = parent and getattr(world, parent)
+    base: UUID | None = getattr(world, parent) if parent else None
     unknown = uuid4()
     with world.server(Mode.WRITE) as client:
         for uuids in ((world.secret_1, unknown), (world.secret_live, unknown)):
-            sizes = measured(world, client, *(DiffAsked(to=u, parent=base) for u in uuids))
+            sizes = measured(client, *(DiffAsked(to=u, parent=base) for u in uuids))
             sends = [sent(client, u, base).failure for u in uuids]
             adopted = [client.ask(messages.Adopt(uuid=u, path=b"x")).failure for u in uuids]
             deleted = [client.ask(messages.Delete(uuid=u, path=b"x")).failure for u in uuids]
@@ -163,7 +163,7 @@ def test_a_stream_may_be_sent_on_what_the_client_knows_outside(
     with world.server(Mode.READ) as client:
         answer = sent(client, world.one, base)
         assert answer.end.kind is Kind.END
-        (size,) = measured(world, client, DiffAsked(to=world.one, parent=base))
+        (size,) = measured(client, DiffAsked(to=world.one, parent=base))
         assert isinstance(size, messages.SizeFacts)
         client.end()
         assert_silent(client, world, besides=[parent])
@@ -183,9 +183,9 @@ def test_a_snapshot_may_be_received_on_what_the_client_knows_outside(world: Serv
 
 def test_a_link_does_not_stand_for_what_it_claims_to_be(world: ServedWorld) -> None:
     with world.server(Mode.APPEND) as client:
-        client.upload(
-            receive(world.secret_1, "x", link=True), made_stream(world.secret_1)
-        ).reply(Done)
+        client.upload(receive(world.secret_1, "x", link=True), made_stream(world.secret_1)).reply(
+            Done
+        )
         client.ask(messages.ListSnapshots()).reply(Done)
         answer = sent(client, world.secret_1)
         names = [parse(command, 1)[1] for command in split(answer.data)]
@@ -200,7 +200,7 @@ class TestWhatHasHappenedToAParentOutside:
     def failures(self, world: ServedWorld, client: RawClient, parent: UUID) -> list[bytes]:
         """Use a parent in all ways; return what the server says."""
         diff = DiffAsked(to=world.one, parent=parent)
-        (size,) = measured(world, client, diff)
+        (size,) = measured(client, diff)
         assert isinstance(size, messages.NoSize)
         uuid = uuid4()
         stream = made_stream(uuid, parent)
@@ -231,7 +231,7 @@ class TestWhatHasHappenedToAParentOutside:
         with world.server(Mode.READ) as client:
             assert [s.uuid for s in found(client, twin)] == [twin]
             failure = sent(client, world.one, twin).failure
-            (size,) = measured(world, client, DiffAsked(to=world.one, parent=twin))
+            (size,) = measured(client, DiffAsked(to=world.one, parent=twin))
             client.end()
             assert_silent(client, world)
         assert isinstance(size, messages.NoSize)

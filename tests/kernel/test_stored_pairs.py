@@ -70,7 +70,7 @@ def needed_listings(*ends: End) -> Listings:
 @pytest.mark.parametrize("goal", KINDS)
 @pytest.mark.parametrize("start", KINDS)
 def test_snapshots_arrive_equal_are_left_alone_and_are_continued(
-    ends: Ends, proxy: S3Proxy, origin: Origin, fs_b: LoopFs, start: str, goal: str
+    *, ends: Ends, proxy: S3Proxy, origin: Origin, fs_b: LoopFs, start: str, goal: str
 ) -> None:
     origin.add("home/1", "home/2", "3")
     source = origin.end if start == "btrfs" else ends.make(start, "source")

@@ -48,9 +48,11 @@ def picture(fs: LoopFs) -> Picture:
 
 def _listed(fs: LoopFs, options: str) -> dict[str, str]:
     """Return what is told of each subvolume, by path; paths may have newlines in them."""
-    command = ["btrfs", "subvolume", "list", options, fs.path]
+    command = ["btrfs", "subvolume", "list", options, os.fspath(fs.path)]
     told = os.fsdecode(subprocess.run(command, check=True, capture_output=True).stdout)
-    found = re.findall(r"^(ID \d+ gen .*?) path (.*?)\n(?=ID \d+ gen |\Z)", told, re.M | re.S)
+    found = re.findall(
+        r"^(ID \d+ gen .*?) path (.*?)\n(?=ID \d+ gen |\Z)", told, re.MULTILINE | re.DOTALL
+    )
     return {path: facts for facts, path in found}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -11,15 +13,17 @@ from buttersink.model import Mode
 from buttersink.stream.format import Attribute, Command, encode_command
 from buttersink.wire.messages import DiffAsked, Options, Receive, Received
 from support.kernel_calls import create_subvolume, snapshot_read_only
-from support.loopfs import run
+from support.loopfs import LoopFs, run, scratch_root
+from support.picture import picture
 from support.raw_client import RawClient
 from support.stream_samples import head, stream, u64, write
 from support.subvolume_facts import own_uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from support.loopfs import LoopFs
+    from support.picture import Picture
 
 OPTIONS = Options(version=1, compressed=False)
 
@@ -111,6 +115,16 @@ def make_served_world(fs: LoopFs) -> ServedWorld:
     return ServedWorld(
         fs=fs, directory=directory, outside=outside, leftover=leftover, link=link, **uuids
     )
+
+
+@contextmanager
+def lasting_served_world() -> Iterator[tuple[ServedWorld, Picture]]:
+    """Make a world for many tests, and take a picture of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="buttersink-test-", dir=scratch_root()) as scratch,
+        LoopFs.create(scratch, mount_options="noatime") as fs,
+    ):
+        yield make_served_world(fs), picture(fs)
 
 
 def receive(

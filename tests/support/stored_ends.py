@@ -269,8 +269,11 @@ def _entries(top: Path) -> dict[str, tuple[int, ...]]:
     while pending:
         for entry in os.scandir(pending.pop()):
             status = entry.stat(follow_symlinks=False)
-            times = (status.st_mtime_ns, status.st_ctime_ns)
-            found[entry.path] = (status.st_ino, status.st_size, *times)
-            if stat.S_ISDIR(status.st_mode) and status.st_ino != _SUBVOLUME_INODE:
+            found[entry.path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if status.st_ino == _SUBVOLUME_INODE:
+                # Its ctime goes back once it leaves the cache, as a rename does not save it.
+                continue
+            found[entry.path] += (status.st_ctime_ns,)
+            if stat.S_ISDIR(status.st_mode):
                 pending.append(Path(entry.path))
     return found

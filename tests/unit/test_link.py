@@ -299,7 +299,8 @@ def test_a_link_that_ends_before_the_greeting_has_just_ended() -> None:
 
 def test_bytes_are_counted() -> None:
     with ends() as both:
-        both.near.greet(Kind.HELLO, b"me")
+        both.near.begin()
+        both.near.send(Kind.HELLO, b"me")
         both.near.send(Kind.DATA, b"data")
         both.far.greeted()
         both.far.next()

@@ -90,8 +90,12 @@ class SubvolumeInfo:
 
 
 def _ioctl(fd: int, request: int, args: bytes) -> None:
-    # Python takes at most 1024 immutable bytes; a bytearray may have any size.
-    fcntl.ioctl(fd, request, bytearray(args))
+    # Not fcntl.ioctl: with more than 1024 bytes it keeps all other threads waiting as long as the
+    # kernel takes (Modules/fcntlmodule.c), and one of them has to tell the far side that we live.
+    buffer = ctypes.create_string_buffer(args, len(args))
+    if _libc.ioctl(fd, ctypes.c_ulong(request), buffer) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def optional_uuid(raw: bytes) -> UUID | None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from buttersink.btrfs import ioctl
-from buttersink.pipes import GATHER_SECONDS, LITTLE_BYTES, widen_pipe
+from buttersink.pipes import GATHER_SECONDS, LITTLE_BYTES, PIPE_BYTES, widen_pipe
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,8 +38,9 @@ class KernelSend:
     ) -> None:
         self._read_fd, self._write_fd = os.pipe()
         widen_pipe(self._read_fd)
-        self._little = False
-        """Whether there was little in the pipe when it was read last."""
+        self._unhurried = False
+        """Whether this is a long stream, and there was little in the pipe when it was read last."""
+        self._read_bytes = 0
         self._error: OSError | None = None
         self._abandoned = False
         self._thread = threading.Thread(
@@ -69,10 +70,12 @@ class KernelSend:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the start of `buffer`; return the bytes read, 0 at the end of data."""
-        if self._little:
+        if self._unhurried:
             time.sleep(GATHER_SECONDS)
         count = os.readv(self._read_fd, [buffer])
-        self._little = count < LITTLE_BYTES
+        self._read_bytes += count
+        # Short streams can be many, as in measuring.
+        self._unhurried = count < LITTLE_BYTES and self._read_bytes > PIPE_BYTES
         return count
 
     def abandon(self) -> None:

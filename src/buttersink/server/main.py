@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import ButterSinkError, ExitCode, MissingError, UsageError
+import msgspec
+
+from buttersink.errors import ButterSinkError, ExitCode, MissingError, ProtocolError, UsageError
 from buttersink.link import (
     DEFAULT_STALL_SECONDS,
     ForeignTextError,
@@ -17,7 +18,6 @@ from buttersink.link import (
     LinkEndedError,
     LinkStalledError,
 )
-from buttersink.pipes import widen_pipe
 from buttersink.priority import yield_disks
 from buttersink.server.arguments import parse_grant
 from buttersink.server.opening import Served, open_served
@@ -70,35 +70,40 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _serve(grant: Grant) -> None:
-    for fd in (_STANDARD_INPUT, _STANDARD_OUTPUT):
-        widen_pipe(fd)
     link = Link(_STANDARD_INPUT, _STANDARD_OUTPUT, stall_seconds=DEFAULT_STALL_SECONDS)
     try:
         link.greeted()
     except ForeignTextError as error:
         _answer_old_client(error)
         raise
-    try:
-        served = open_served(grant)
-    except ButterSinkError as error:
-        link.greet(Kind.ERROR, encode(failure_message(error)))
-        return
-    hello = _hello(grant, served)
-    link.greet(Kind.HELLO, encode(hello))
+    link.begin()
     first = link.next()
-    client = decode(first.payload, ClientHello) if first.kind is Kind.HELLO else None
-    if client is None or common_version(hello, client) is None:
-        # The client has seen our versions, and tells its user the same.
-        raise UsageError("the client speaks another version", "upgrade the older side")
+    if first.kind is not Kind.HELLO:
+        raise ProtocolError(f"{first.kind.name} came first")
+    client = decode(first.payload, ClientHello)
     link.stall_seconds = client.stall_seconds
-    # With the client gone, whatever takes long here is in vain.
+    # With the client gone, whatever takes long is in vain; to find out what is there, already.
     link.keep_alive(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        Session(link, served.store, grant.mode, served.create).run()
+        _serve_client(link, client, grant)
     except LinkStalledError as error:
         raise LinkStalledError(f"the client has gone: {error.message}") from error
     finally:
         link.close()
+
+
+def _serve_client(link: Link, client: ClientHello, grant: Grant) -> None:
+    try:
+        served = open_served(grant)
+    except ButterSinkError as error:
+        link.send(Kind.ERROR, encode(failure_message(error)))
+        return
+    hello = _hello(grant, served)
+    link.send(Kind.HELLO, encode(hello))
+    if common_version(hello, client) is None:
+        # The client has seen our versions, and tells its user the same.
+        raise UsageError("the client speaks another version", "upgrade the older side")
+    Session(link, served.store, grant.mode, served.create).run()
 
 
 def _hello(grant: Grant, served: Served) -> ServerHello:
@@ -133,4 +138,4 @@ def _answer_old_client(error: ForeignTextError) -> None:
         "server": True,
     }
     with suppress(OSError):  # it may have gone
-        os.write(_STANDARD_OUTPUT, json.dumps(answer).encode() + b"\n")
+        os.write(_STANDARD_OUTPUT, msgspec.json.encode(answer) + b"\n")

@@ -136,6 +136,7 @@ class Session:
             case messages.Send():
                 self._send(request)
             case messages.Lock():
+                self._require_directory()
                 self._locked.close()
                 self._locked.enter_context(store.lock())
                 self._done()

@@ -11,9 +11,8 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from crc32c import crc32c
-
 from buttersink.errors import CorruptStreamError
+from buttersink.stream.crc import crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import MAXYEAR, MINYEAR
 from typing import TYPE_CHECKING, Final
 
 from buttersink import errors
@@ -115,8 +116,11 @@ def as_snapshot(message: SnapshotFacts) -> Snapshot:
     """Return the snapshot of a message.
 
     Raises:
-        ProtocolError: One of its paths does not stay below the directory.
+        ProtocolError: One of its paths does not stay below the directory, or its time can't be
+            told in each zone of the world.
     """
+    if not MINYEAR < message.created.year < MAXYEAR:
+        raise ProtocolError(f"a snapshot of the year {message.created.year}")
     return Snapshot(
         uuid=message.uuid,
         paths=tuple(_below(path) for path in message.paths),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import ButterSinkError, ProtocolError, UnavailableError
 from buttersink.link import LinkEndedError, LinkStalledError
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
     from buttersink.link import Link
     from buttersink.stores.ssh.process import SshProcess
+
+_LONGEST_ANSWER: Final = 32 << 20
+"""Bytes of all parts of an answer: those of some 200,000 snapshots. What follows a request that
+was given up is not longer, either: it is what was on its way."""
+
+_LEAST_PART: Final = 64
+"""For how many bytes a part counts at least, which may be empty."""
+
+_STALLED_GRACE_SECONDS: Final = 0.5
+"""How long ssh may take to end on its own if nothing comes through: mostly it can't."""
 
 _Item = TypeVar("_Item", bound="msgspec.Struct")
 _Reply = TypeVar("_Reply", bound="msgspec.Struct")
@@ -72,8 +82,10 @@ class Conversation:
         """
         with self.over_link(doing):
             self.send(Kind.REQUEST, encode(request))
+            room = _LONGEST_ANSWER
             try:
                 while (frame := self.next()).kind is Kind.ITEMS:
+                    room = _less(room, frame)
                     yield decode(frame.payload, item)
             except GeneratorExit:
                 self.cancel()
@@ -95,9 +107,12 @@ class Conversation:
             self._lose()
             raise self._process.failure(doing, seen=error) from error
         except LinkStalledError as error:
-            self.close()
+            self._lose()
+            self._process.close(_STALLED_GRACE_SECONDS)
             raise self._told(error, doing) from error
         except ProtocolError as error:
+            if self._lost:
+                raise  # an inner block has told it
             self.close()
             raise ProtocolError(f"{self.host}: {doing}: {error.message}", error.hint) from error
         except Exception:
@@ -148,8 +163,9 @@ class Conversation:
             return
         try:
             self.send(Kind.CANCEL)
-            while self.next().kind not in {Kind.REPLY, Kind.ERROR, Kind.END}:
-                pass
+            room = _LONGEST_ANSWER
+            while (frame := self.next()).kind not in {Kind.REPLY, Kind.ERROR, Kind.END}:
+                room = _less(room, frame)
         except ButterSinkError:
             self._lose()
             with suppress(ButterSinkError):
@@ -174,3 +190,15 @@ class Conversation:
             f"{self.host}: {doing}: {error.message}",
             "check the network and the other host, then run again",
         )
+
+
+def _less(room: int, frame: Frame) -> int:
+    """Return how many bytes may follow a part of an answer.
+
+    Raises:
+        ProtocolError: It has not ended where any sensible answer has.
+    """
+    left = room - max(len(frame.payload), _LEAST_PART)
+    if left < 0:
+        raise ProtocolError("its answer does not end")
+    return left

@@ -81,7 +81,8 @@ def _greet(
     link.stall_seconds = max(stall_seconds, _TYPING_SECONDS) if _has_terminal() else stall_seconds
     begun = False
     try:
-        link.greet(Kind.HELLO, encode(mine))
+        link.begin()
+        link.send(Kind.HELLO, encode(mine))
         link.greeted()
         begun = True
         frame = link.next()

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from buttersink.errors import ButterSinkError, MissingError, NotPermittedError, TransferError
-from buttersink.pipes import widen_pipe
 from buttersink.stores.ssh.command import argv
 from buttersink.stores.ssh.diagnosis import Ending, diagnose
 from buttersink.text import escape
@@ -89,8 +88,6 @@ class SshProcess:
             assert self._process.stderr is not None  # noqa: S101 - likewise
             self._stdin: IO[bytes] = self._process.stdin
             self._stdout: IO[bytes] = self._process.stdout
-            widen_pipe(self.write_fd)
-            widen_pipe(self.read_fd)
             self._forced = False
             self._said = _Said()
             self._listener = threading.Thread(

@@ -100,9 +100,11 @@ class SshStore:
             if isinstance(part, messages.Listed):
                 listed = part
             else:
-                snapshots += map(as_snapshot, part.snapshots)
+                with self._conversation.over_link(doing):
+                    snapshots += map(as_snapshot, part.snapshots)
         self._note(listed)
-        partials = tuple(map(as_partial, listed.partials))
+        with self._conversation.over_link(doing):
+            partials = tuple(map(as_partial, listed.partials))
         self._known = {s.uuid: s for s in snapshots}
         self._has_partials, self._has_outside = bool(partials), listed.outside
         return Inventory(
@@ -117,15 +119,15 @@ class SshStore:
         wanted = tuple(uuid for uuid in uuids if uuid not in self._known)
         if not wanted or not self._has_outside:
             return ()
+        doing = "looking for parents"
         request = messages.FindParents(uuids=wanted)
-        parts = self._conversation.ask_for_many(
-            request, messages.Found, Done, doing="looking for parents"
-        )
-        found = [
-            as_snapshot(s) for p in parts if isinstance(p, messages.Found) for s in p.snapshots
-        ]
-        if any(s.paths or s.uuid not in wanted for s in found):
-            raise ProtocolError(f"{self.name} tells of snapshots that nobody asked for")
+        parts = self._conversation.ask_for_many(request, messages.Found, Done, doing=doing)
+        told = [s for p in parts if isinstance(p, messages.Found) for s in p.snapshots]
+        with self._conversation.over_link(doing):
+            found = list(map(as_snapshot, told))
+            unasked = {s.uuid for s in found} - set(wanted)
+            if unasked or any(s.paths for s in found):
+                raise ProtocolError("it tells of snapshots that nobody asked for")
         self._known |= {s.uuid: s for s in found}
         return tuple(found)
 
@@ -157,18 +159,20 @@ class SshStore:
             diffs=tuple(asked(m.diff, m.limit) for m in measurements),
             options=options_message(options),
         )
+        doing = "measuring"
         missing = len(measurements)
-        for part in self._conversation.ask_for_many(
-            request, messages.Measured, Done, doing="measuring"
-        ):
+        for part in self._conversation.ask_for_many(request, messages.Measured, Done, doing=doing):
             if isinstance(part, Done):
                 break
             missing -= len(part.sizes)
-            if missing < 0:
-                break
-            yield from map(as_size, part.sizes)
+            with self._conversation.over_link(doing):
+                if missing < 0:
+                    raise ProtocolError("it tells of more sizes than were asked for")
+                sizes = list(map(as_size, part.sizes))
+            yield from sizes
         if missing:
-            raise ProtocolError(f"{self.name} did not tell as many sizes as were asked for")
+            with self._conversation.over_link(doing):
+                raise ProtocolError("it tells of fewer sizes than were asked for")
 
     def estimate(self, diff: Diff) -> Size:
         """See `store.Source`."""
@@ -211,10 +215,12 @@ class SshStore:
         wanted = tuple(paths)
         if not wanted:
             return frozenset()
+        doing = "looking what is in the way"
         request = messages.FindTaken(paths=tuple(map(as_bytes, wanted)))
-        taken = self._ask(request, messages.Taken, "looking what is in the way")
+        taken = self._ask(request, messages.Taken, doing)
         if any(index >= len(wanted) for index in taken.indices):
-            raise ProtocolError(f"{self.name} tells of paths that nobody asked for")
+            with self._conversation.over_link(doing):
+                raise ProtocolError("it tells of paths that nobody asked for")
         return frozenset(wanted[index] for index in taken.indices)
 
     def free_bytes(self) -> int | None:

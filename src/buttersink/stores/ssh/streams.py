@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import ProtocolError
 from buttersink.wire.frames import MAX_DATA, Kind
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from buttersink.errors import ButterSinkError
     from buttersink.stores.ssh.conversation import Conversation
     from buttersink.wire.frames import Frame
+
+_HEARD_AT_ONCE: Final = 16
+"""How many frames may be heard before more is said: a server tells of its progress now and then."""
+_HEARD_AT_END: Final = 10_000
+"""How many may come before the last answer."""
 
 
 class RemoteReader:
@@ -74,7 +79,10 @@ class RemoteWriter:
         with self._conversation.over_link(self._doing):
             for start in range(0, len(data), MAX_DATA):
                 self._conversation.send(Kind.DATA, data[start : start + MAX_DATA])
-                while (frame := self._conversation.pending()) is not None:
+                for _ in range(_HEARD_AT_ONCE):
+                    frame = self._conversation.pending()
+                    if frame is None:
+                        break
                     self._hear(frame)
 
     def finish(self) -> Received:
@@ -88,13 +96,14 @@ class RemoteWriter:
             raise self._refusal
         with self._conversation.over_link(self._doing):
             self._conversation.send(Kind.END)
-            while True:
+            for _ in range(_HEARD_AT_END):
                 frame = self._conversation.next()
                 if frame.kind is Kind.REPLY:
                     received = decode(frame.payload, Received)
                     self._plain_bytes = received.plain_bytes
                     return received
                 self._hear(frame)
+            raise ProtocolError("it tells of progress, and never ends")
 
     def give_up(self) -> None:
         """Say that no more of the stream will come; nothing of it shall stay."""
