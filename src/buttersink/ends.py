@@ -92,7 +92,7 @@ def opened_destination(options: Options, means: Means) -> Iterator[Sink]:
         with closing(_ssh(location, means, mode)) as there:
             if there.missing and not options.create:
                 raise UsageError(
-                    f"{directory} does not exist on {location.host}",
+                    f"{directory} does not exist on {_login(location)}",
                     "add --create to have it made",
                 )
             if there.missing and not options.dry_run:
@@ -122,7 +122,9 @@ def opened_destination(options: Options, means: Means) -> Iterator[Sink]:
     try:
         os.makedirs(directory)
     except OSError as error:
-        raise UsageError(f"{directory} can't be made: {error.strerror}") from error
+        from buttersink.stores.mapping import mapped_error  # noqa: PLC0415 - see the top
+
+        raise mapped_error(error, f"making {directory}") from error
     with opened(location, means, mode=mode) as store:
         yield store
 
@@ -154,6 +156,9 @@ def _btrfs(location: Location, missing: str) -> Sink:
     try:
         return BtrfsStore(location.directory, name=location.text, missing=missing)
     except NotBtrfsError as error:
+        if missing:
+            message = f"{location.directory}{missing}/ does not exist, and {error.message}"
+            raise NotBtrfsError(message, error.hint) from error
         hint = f"to keep send streams in any directory, write dir://{location.directory}"
         raise _means_snapshot(location) or NotBtrfsError(error.message, hint) from error
 
@@ -185,8 +190,13 @@ def _ssh(location: Location, means: Means, mode: Mode) -> SshStore:
 def _existing(location: Location, store: SshStore) -> SshStore:
     if store.missing:
         store.close()
-        raise UsageError(f"{location.directory} does not exist on {location.host}")
+        raise UsageError(f"{location.directory} does not exist on {_login(location)}")
     return store
+
+
+def _login(location: Location) -> str:
+    """Return the other host as messages of ssh name it."""
+    return f"{location.user}@{location.host}" if location.user else location.host
 
 
 def _means_snapshot(location: Location) -> NotBtrfsError | None:

@@ -85,6 +85,10 @@ def carry_out(
 
     Deletions come last, and not at all if anything failed that the plan counted on. Links are
     released whatever happened.
+
+    Raises:
+        UnavailableError: After all was done and told, the destination can't be reached to make
+            sure that it would survive a power cut there.
     """
     run = _Run(source, destination, plan.options, emit, bytes_per_second)
     for clean in plan.cleans:
@@ -98,13 +102,16 @@ def carry_out(
     else:
         for removal in plan.deletes:
             run.remove(removal)
+    unsure = None
     if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
-        run.flush()
+        unsure = run.flush()
     if run.outcome.broken and not run.outcome.failed and not run.outcome.undeleted:
         # A link did not come, which was to mend the chains of snapshots that are kept.
         run.outcome.failed = 1
     finished = run.outcome.finished()
     emit(finished)
+    if unsure is not None:
+        raise unsure
     return finished
 
 
@@ -127,6 +134,8 @@ class _Run:
         self.outcome = _Outcome()
         self._vain = 0
         """How many transfers in a row failed because an end could not be reached."""
+        self._unreached = 0
+        """The same of removals."""
         self._links: set[UUID] = set()
         self._lost_links: set[UUID] = set()
 
@@ -178,17 +187,18 @@ class _Run:
             self.skip(Skip(snapshot=step.snapshot, path=step.path, reason=reason, detail=detail))
 
     def release(self, step: Release) -> None:
-        if step.uuid in self._lost_links:
+        if step.uuid in self._lost_links or self._given_up():
             return
         try:
             self._destination.release(step.uuid)
         except ButterSinkError as error:
-            self.outcome.undeleted += 1
-            self._emit(events.Failed(step=step, error=error))
+            self._undeleted(step, error)
         else:
             self._emit(events.Released(release=step))
 
     def remove(self, step: Removal) -> None:
+        if self._given_up():
+            return
         try:
             match step:
                 case Delete(uuid=uuid, path=path):
@@ -203,8 +213,22 @@ class _Run:
                     self._destination.discard(diff, path)
                     self._emit(events.Discarded(discard=step))
         except ButterSinkError as error:
-            self.outcome.undeleted += 1
-            self._emit(events.Failed(step=step, error=error))
+            self._undeleted(step, error)
+
+    def _given_up(self) -> bool:
+        """Return whether to remove nothing more, as the destination can't be reached."""
+        if self._unreached < _VAIN_ATTEMPTS:
+            return False
+        self.outcome.undeleted += 1
+        return True
+
+    def _undeleted(self, step: Release | Removal, error: ButterSinkError) -> None:
+        self.outcome.undeleted += 1
+        self._emit(events.Failed(step=step, error=error))
+        self._unreached = self._unreached + 1 if isinstance(error, UnavailableError) else 0
+        if self._unreached == _VAIN_ATTEMPTS:
+            name = self._destination.name
+            self._emit(events.Warned(message=f"{name} can't be reached: nothing more is removed"))
 
     def transfer(self, step: Transfer, number: int, count: int) -> None:
         if step.diff.parent in self.outcome.missing:
@@ -301,14 +325,15 @@ class _Run:
             self._compare(done)
         return done
 
-    def flush(self) -> None:
-        """Let everything get to the disk of the destination."""
+    def flush(self) -> UnavailableError | None:
+        """Let everything get to the disk of the destination; return why that is not sure."""
         try:
             self._destination.flush()
-        except UnavailableError:
-            if not self.outcome.broken:
-                raise
-            # Why it can't be reached was told. Snapshots are on the disk before they are named.
+        except UnavailableError as error:
+            # If something failed before, why was told. Snapshots are on the disk before they
+            # are named.
+            return None if self.outcome.broken or self.outcome.undeleted else error
+        return None
 
     def _check_space(self, step: Transfer) -> None:
         free = self._destination.free_bytes()

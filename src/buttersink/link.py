@@ -29,15 +29,15 @@ from buttersink.wire.frames import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEFAULT_STALL_SECONDS: Final = 60.0
-
 _READ_BYTES: Final = 1 << 20
 _BACKLOG_BYTES: Final = 1 << 20
 """What may come in while we are sending; more than that waits in the pipe."""
 _BACKLOG_FRAMES: Final = 1 << 12
 """Those that are small count as well."""
-_ALIVE_FRACTION: Final = 4
-"""Signs of life in the time after which a silent side counts as dead."""
+_SIGNS_IN_STALL: Final = 4
+"""How often a side gives signs of life, at least, in the time after which silence means death."""
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+"""How long it may take to notice that the far side has gone, whatever it has asked for."""
 
 
 class LinkEndedError(UnavailableError):
@@ -91,7 +91,7 @@ class Link:
         """Frames that came in while we were sending, before all others."""
         self._backlog_bytes = 0
         self._write_lock = threading.Lock()
-        self._sent_at = time.monotonic()
+        self._sent_at = self._heard_at = time.monotonic()
         self._ended = False
         self._cut = False
         """Whether we stopped in the middle of a frame: nothing more can be said."""
@@ -190,15 +190,22 @@ class Link:
 
         Raises:
             LinkEndedError: There will be no more.
+            LinkStalledError: Nothing has come for too long.
             ProtocolError: It makes no sense.
         """
-        while True:
-            frame = self._held()
-            if frame is not None:
-                if frame.kind is not Kind.ALIVE:
-                    return frame
-            elif not self._read_frames(0):
-                return None
+        frame = self._told()
+        if frame is None and self._read_frames(0):
+            frame = self._told()
+        # Signs of life that came while we did something else were read a moment ago.
+        if frame is None and time.monotonic() - self._heard_at > self.stall_seconds:
+            raise self._stalled()
+        return frame
+
+    def _told(self) -> Frame | None:
+        """Return the next frame of those read already that is no sign of life."""
+        while (frame := self._held()) is not None and frame.kind is Kind.ALIVE:
+            pass
+        return frame
 
     def _held(self) -> Frame | None:
         if self._backlog:
@@ -224,7 +231,7 @@ class Link:
 
     def _read(self, buffer: memoryview, seconds: float) -> int:
         if self._ended:
-            raise LinkEndedError("the link has ended")
+            raise LinkEndedError("the connection has ended")
         if seconds and not self._poll(select.POLLIN, seconds):
             raise self._stalled()
         try:
@@ -233,12 +240,13 @@ class Link:
             return 0
         except OSError as error:
             self._ended = True
-            raise LinkEndedError(f"the link broke: {error.strerror}") from error
+            raise LinkEndedError(f"the connection broke: {error.strerror}") from error
         if count == 0:
             self._ended = True
             within = " within a message" if self._decoder.mid_frame else ""
-            raise LinkEndedError(f"the link has ended{within}")
+            raise LinkEndedError(f"the connection has ended{within}")
         self.received_bytes += count
+        self._heard_at = time.monotonic()
         return count
 
     # Writing
@@ -246,7 +254,7 @@ class Link:
     def _write(self, parts: list[memoryview]) -> None:
         """Write all of `parts`; what comes in meanwhile is kept, as it may be why we can't."""
         if self._cut:
-            raise LinkEndedError("the link was broken off")
+            raise LinkEndedError("the connection was broken off")
         self._cut = True
         deadline = time.monotonic() + self.stall_seconds
         parts = [part for part in parts if part]
@@ -259,7 +267,7 @@ class Link:
                     deadline = time.monotonic() + self.stall_seconds
                 continue
             except OSError as error:
-                raise LinkEndedError(f"the link broke: {error.strerror}") from error
+                raise LinkEndedError(f"the connection broke: {error.strerror}") from error
             self.sent_bytes += count
             deadline = time.monotonic() + self.stall_seconds
             while parts and count >= len(parts[0]):
@@ -326,23 +334,32 @@ class Link:
         self._keeper.start()
 
     def _give_signs(self, lost: Callable[[], None] | None) -> None:
-        while not self._closed.wait(self.stall_seconds / _ALIVE_FRACTION / 2):
-            quiet = time.monotonic() - self._sent_at
-            if quiet < self.stall_seconds / _ALIVE_FRACTION / 2:
-                continue
+        # Looked at twice as often as needed, so that none comes much too late.
+        due = self.stall_seconds / _SIGNS_IN_STALL / 2
+        while not self._closed.wait(min(due, _LONGEST_PAUSE_SECONDS)):
             # If we are in the middle of saying something, that is a sign as good.
             if not self._write_lock.acquire(blocking=False):
                 continue
             try:
                 if self._cut:
                     return
-                os.write(self._write_fd, encode_header(Kind.ALIVE, 0))
-                self._sent_at = time.monotonic()
+                gone = self._far_side_has_gone()
+                if not gone and time.monotonic() - self._sent_at >= due:
+                    os.write(self._write_fd, encode_header(Kind.ALIVE, 0))
+                    self._sent_at = time.monotonic()
             except BlockingIOError:
-                pass  # it has not even read what we said before
+                continue  # it has not even read what we said before
             except OSError:
+                gone = True
+            finally:
+                self._write_lock.release()
+            if gone:
                 if lost is not None:
                     lost()
                 return
-            finally:
-                self._write_lock.release()
+
+    def _far_side_has_gone(self) -> bool:
+        """Return whether nobody can read any more what we say."""
+        poll = select.poll()
+        poll.register(self._write_fd, 0)  # errors are told in any case
+        return bool(poll.poll(0))

@@ -54,6 +54,8 @@ _SSH_HOST: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^-@/:\[\]][^@/:\[\]]*))"
     r"(?::(?P<port>\d+))?"
 )
+_NEITHER: Final = re.compile(r"[^/]*:/")
+"""As scp names other hosts, or a URL with a slash too few or a space too many in front."""
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _MAX_PORT: Final = 65535
 _FORMS: Final = (
@@ -71,6 +73,11 @@ def parse_location(text: str, *, is_destination: bool) -> Location:
     if not text or "\0" in text:
         raise UsageError(f"{text!r} names no place", _FORMS)
     match = _URL.fullmatch(text)
+    if match is None and _NEITHER.match(text):
+        raise UsageError(
+            f"{text!r} is neither a URL nor plainly a directory",
+            f"another host is ssh://[user@]host/path/, a directory here ./{text}",
+        )
     if match is None or match["scheme"].lower() in _LOCAL:
         path = text if match is None else match["rest"]
         if not path:

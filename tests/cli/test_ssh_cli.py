@@ -118,7 +118,7 @@ class TestWrongEnds:
         simple_history(fs_a, 1)
         source, missing = directory(fs_a.path / "snaps"), fs_b.path / "new" / "bak"
 
-        assert_error(far(source, url(missing)), 2, f"{missing}/ does not exist on nas", "--create")
+        assert_error(far(source, url(missing)), 2, f"{missing}/ does not exist on fred@nas", "--create")
         planned = far("-n", "--create", source, url(missing))
         assert planned.status == 0
         assert "1 to send" in planned.stdout
@@ -128,7 +128,7 @@ class TestWrongEnds:
 
     def test_source_that_is_missing_is_told(self, far: Far, fs_b: LoopFs) -> None:
         done = far(url(fs_b.path / "nowhere"), directory(fs_b.path))
-        assert_error(done, 2, "nowhere/ does not exist on nas")
+        assert_error(done, 2, "nowhere/ does not exist on fred@nas")
 
     def test_directory_that_is_not_on_btrfs_is_told(
         self, far: Far, fs_a: LoopFs, tmp_path: Path

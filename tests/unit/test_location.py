@@ -180,6 +180,22 @@ class TestAnS3Url:
         assert destination("s3://bucket/one").directory == "one/"
 
 
+class TestWhatLooksLikeAnotherHost:
+    @pytest.mark.parametrize(
+        "text",
+        ["root@nas:/bak/", "nas:/bak/day", "[::1]:/bak/", " ssh://nas/bak/", "ssh:/nas/bak/"],
+    )
+    def test_is_not_taken_for_a_directory_here(self, text: str) -> None:
+        for is_destination in (True, False):
+            with pytest.raises(UsageError, match=r"ssh://.*\./") as caught:
+                parse_location(text, is_destination=is_destination)
+            assert repr(text) in caught.value.message
+
+    @pytest.mark.parametrize("text", ["./nas:/bak/", "/mnt/nas:/bak/", "snaps/12:30/", "12:30/"])
+    def test_can_be_one_all_the_same(self, text: str) -> None:
+        assert parse_location(text, is_destination=True).directory == text
+
+
 class TestAnyText:
     @pytest.mark.parametrize("text", ["", "\0", "/a\0b/", "http://x/y/", "a+b://x/", "file://"])
     def test_that_names_no_end_is_refused_with_what_does(self, text: str) -> None:

@@ -179,8 +179,8 @@ SSH_CASES = [
     Case("something new", 255, "first\nsecond\nthird\nfourth", TransferError,
          "ssh gave up: second; third; fourth", "try ssh -T"),
     Case("nothing", 255, "", TransferError, "without a word", "-q"),
-    Case("a kill", -9, "", TransferError, "ssh was killed by SIGKILL"),
-    Case("an odd kill", -77, "", TransferError, "ssh was killed by signal 77"),
+    Case("a kill", -9, "", UnavailableError, "ssh was killed by SIGKILL", "run again"),
+    Case("an odd kill", -77, "", UnavailableError, "ssh was killed by signal 77"),
 ]  # fmt: skip
 
 SUDO_CASES = [
@@ -243,7 +243,7 @@ REMOTE_CASES = [
          NotPermittedError, "for buttersink in '/bak/b/' only", "authorized_keys"),
     Case("a server that gave up", 1, "buttersink server: the client speaks another version "
          "(upgrade the older side)", TransferError, "the client speaks another version"),
-    Case("a killed server", 137, "bash: line 1: 24372 Killed   buttersink", TransferError,
+    Case("a killed server", 137, "bash: line 1: 24372 Killed   buttersink", UnavailableError,
          "the server was killed by SIGKILL: bash: line 1: 24372 Killed"),
     Case("an odd status", 77, "what?", TransferError, "status 77: what?"),
     Case("an odd status, without a word", 77, "", TransferError, "status 77"),

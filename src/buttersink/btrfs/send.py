@@ -37,10 +37,10 @@ class KernelSend:
         self, subvolume_fd: int, *, parent_id: int | None, flags: int = 0, version: int = 1
     ) -> None:
         self._read_fd, self._write_fd = os.pipe()
-        widen_pipe(self._read_fd)
-        self._unhurried = False
-        """Whether this is a long stream, and there was little in the pipe when it was read last."""
+        self._wide = widen_pipe(self._read_fd)
         self._read_bytes = 0
+        self._unhurried = False
+        """Whether there is time to let more gather: see `pipes.LITTLE_BYTES`."""
         self._error: OSError | None = None
         self._abandoned = False
         self._thread = threading.Thread(
@@ -74,8 +74,9 @@ class KernelSend:
             time.sleep(GATHER_SECONDS)
         count = os.readv(self._read_fd, [buffer])
         self._read_bytes += count
-        # Short streams can be many, as in measuring.
-        self._unhurried = count < LITTLE_BYTES and self._read_bytes > PIPE_BYTES
+        # Short streams, as those that measure, can be many: they don't wait.
+        long = self._read_bytes > PIPE_BYTES
+        self._unhurried = self._wide and long and count < LITTLE_BYTES
         return count
 
     def abandon(self) -> None:

@@ -12,12 +12,12 @@ import msgspec
 
 from buttersink.errors import ButterSinkError, ExitCode, MissingError, ProtocolError, UsageError
 from buttersink.link import (
-    DEFAULT_STALL_SECONDS,
     ForeignTextError,
     Link,
     LinkEndedError,
     LinkStalledError,
 )
+from buttersink.linking import DEFAULT_STALL_SECONDS
 from buttersink.priority import yield_disks
 from buttersink.server.arguments import parse_grant
 from buttersink.server.opening import Served, open_served

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import ButterSinkError, ProtocolError, UnavailableError
 from buttersink.link import LinkEndedError, LinkStalledError
+from buttersink.stores.ssh.faults import AGAIN
 from buttersink.wire.facts import as_error
 from buttersink.wire.frames import Frame, Kind
 from buttersink.wire.messages import Failure, Request, decode, encode
@@ -186,10 +187,7 @@ class Conversation:
         self._link.close()
 
     def _told(self, error: ButterSinkError, doing: str) -> UnavailableError:
-        return UnavailableError(
-            f"{self.host}: {doing}: {error.message}",
-            "check the network and the other host, then run again",
-        )
+        return UnavailableError(f"{self.host}: {doing}: {error.message}", AGAIN)
 
 
 def _less(room: int, frame: Frame) -> int:

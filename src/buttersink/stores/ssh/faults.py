@@ -88,6 +88,7 @@ class Sign:
     shown: re.Pattern[str] | None = None
 
 
+AGAIN: Final = "check the network and the other host, then run again"
 _TRY: Final = "try {trial}"
 _ALLOW: Final = (
     "allow it in sudoers there with a NOPASSWD line for exactly {server}, see "
@@ -133,7 +134,7 @@ MEANINGS: Final = {
     Fault.NO_SSHD: Meaning(
         TransferError, "what listens on that port is no sshd", "name the port of sshd in ssh://"
     ),
-    Fault.LOST: Meaning(UnavailableError, "the connection was lost"),
+    Fault.LOST: Meaning(UnavailableError, "the connection was lost", AGAIN),
     Fault.PASSWORD: Meaning(NotPermittedError, "sudo there wants a password", _ALLOW),
     Fault.TERMINAL: Meaning(
         NotPermittedError,
@@ -167,7 +168,7 @@ MEANINGS: Final = {
     ),
     Fault.OTHER_KEY: Meaning(
         NotPermittedError,
-        "the key that opened the door is for something else",
+        "the key that logged in is for something else",
         "see command= in authorized_keys there, and docs/server-security.md",
     ),
     Fault.USAGE: Meaning(
@@ -185,9 +186,9 @@ MEANINGS: Final = {
         "startup files of the login shell there, such as ~/.bashrc, must print nothing when the "
         "shell isn't interactive",
     ),
-    Fault.KILLED: Meaning(TransferError, "ssh was killed by {signal}"),
+    Fault.KILLED: Meaning(UnavailableError, "ssh was killed by {signal}", AGAIN),
     Fault.KILLED_THERE: Meaning(
-        TransferError, "the server was killed by {signal}", "see the system's log there"
+        UnavailableError, "the server was killed by {signal}", "see the system's log there"
     ),
     Fault.SILENT_SSH: Meaning(
         TransferError,

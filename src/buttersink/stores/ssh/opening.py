@@ -125,7 +125,9 @@ def _check(hello: ServerHello, remote: Remote, mode: Mode, host: str) -> None:
         raise RefusedError(
             f"{host} serves {escape(directory)} in mode {hello.mode} only, and this run needs "
             f"mode {mode.letter}",
-            "mode r is for reading and dry runs, a for uploads, w for --delete",
+            "leave out --delete, or allow mode w there"
+            if mode is Mode.WRITE
+            else f"allow mode {mode.letter} there; a dry run needs only mode r",
         )
 
 

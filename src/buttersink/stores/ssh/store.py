@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from buttersink.errors import ButterSinkError, MissingError, ProtocolError
 from buttersink.model import Certainty, Diff, Inventory, Measurement, Mode, Size, StreamOptions
+from buttersink.stores.catalogue import link_name
 from buttersink.stores.estimates import estimate_size
 from buttersink.stores.ssh.streams import RemoteReader, RemoteWriter
 from buttersink.wire import messages
@@ -311,7 +312,7 @@ class SshStore:
 
     def release(self, uuid: UUID) -> None:
         """See `store.Sink`."""
-        self._ask(messages.Release(uuid=uuid), Done, f"removing the link {uuid}")
+        self._ask(messages.Release(uuid=uuid), Done, f"removing {link_name(uuid)}")
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`."""
