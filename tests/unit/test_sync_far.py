@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buttersink import events
+from buttersink.errors import UnavailableError
 from buttersink.model import Mode
 from buttersink.plan import Adopt, Transfer
 from buttersink.settings import Settings
 from buttersink.stores.directory import DirectoryShelf
 from buttersink.stores.streams import StreamStore
 from buttersink.storing import Storing
+from buttersink.sync import sync
 from contract.memory_disk import MemoryDisk
 from contract.memory_far import FarMemoryStore
 from contract.memory_store import MemoryStore
-from support.sync_ends import contents, history, run, source_disk, transfers
+from support.sync_ends import Told, contents, copied, history, run, source_disk, transfers
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
 
 def moved(disk: MemoryDisk, path: str, goal: str) -> None:
@@ -121,3 +124,62 @@ def test_a_far_source_is_asked_few_questions() -> None:
     far = FarMemoryStore(disk, "snaps", mode=Mode.READ)
     run(far, MemoryStore(MemoryDisk("destination"), "backup"))
     assert far.rounds <= 3
+
+
+class LostStore(MemoryStore):
+    """Can't be reached any more from some deletion on, or only when all is done."""
+
+    def __init__(self, disk: MemoryDisk, directory: str, *, deletions: int) -> None:
+        super().__init__(disk, directory)
+        self._left = deletions
+
+    def _answer(self) -> None:
+        if self._left <= 0:
+            raise UnavailableError("the connection is lost")
+        self._left -= 1
+
+    def delete(self, uuid: UUID, path: str) -> None:
+        self._answer()
+        super().delete(uuid, path)
+
+    def flush(self) -> None:
+        self._answer()
+        super().flush()
+
+
+@pytest.fixture
+def source() -> MemoryDisk:
+    return source_disk(1)
+
+
+def with_more(source: MemoryDisk, count: int) -> MemoryDisk:
+    """Return a destination that has what the source has, and `count` others."""
+    disk = copied(source, ["1"])
+    history(disk, count, within="backup/other", lineage="other")
+    return disk
+
+
+def test_a_destination_that_is_lost_among_deletions_is_not_asked_for_each_of_them(
+    source: MemoryDisk,
+) -> None:
+    sink = LostStore(with_more(source, 8), "backup", deletions=3)
+
+    finished, told = run(MemoryStore(source, "snaps"), sink, Settings(delete=True))
+
+    assert (finished.deleted, finished.undeleted) == (3, 5)
+    assert len(told.all(events.Failed)) == 2
+    assert "nothing more is removed" in told.the(events.Warned).message
+    assert told.the(events.Finished) == finished
+
+
+def test_a_destination_that_is_lost_at_the_very_end_is_told_after_what_was_done(
+    source: MemoryDisk,
+) -> None:
+    sink = LostStore(with_more(source, 2), "backup", deletions=2)
+    told = Told()
+
+    with pytest.raises(UnavailableError):
+        sync(MemoryStore(source, "snaps"), sink, Settings(delete=True), told.append)
+
+    finished = told.the(events.Finished)
+    assert (finished.deleted, finished.undeleted, finished.failed) == (2, 0, 0)
