@@ -101,6 +101,7 @@ def _known(
         sizes={diff: sizes[diff] for diff in candidates if diff in sizes},
         series=_series(candidates, likely, _ranks(request.source)),
         likely=likely,
+        near=_near(request.source, missing, held).intersection(candidates),
     )
 
 
@@ -139,6 +140,20 @@ def _series(
         if diff.parent is not None and ranks[diff.parent] < ranks[diff.to]:
             fulls.pop(diff.to, None)
     return frozenset(likely.values()).union(fulls.values())
+
+
+def _near(
+    source: Inventory, missing: Iterable[Snapshot], held: Collection[UUID]
+) -> frozenset[Diff]:
+    """Return the diffs on a neighbour that the destination has.
+
+    A parent that it has is a neighbour if it would be considered as well if it were on its way.
+    """
+    coming = {snapshot.uuid for snapshot in missing}
+    usable = [s for s in source.snapshots if s.uuid in coming or s.uuid in held]
+    if len(usable) == len(coming):
+        return frozenset()
+    return frozenset(diff for diff in candidate_diffs(usable, source, ()) if diff.parent in held)
 
 
 def _likely(candidates: Iterable[Diff], snapshots: Mapping[UUID, Snapshot]) -> Mapping[UUID, Diff]:

@@ -51,8 +51,7 @@ def next_measurements(chosen: Iterable[Diff], known: Knowledge) -> tuple[Measure
         rivals[diff.to].append(diff)
     ways = known.known_ways()
     limits: dict[Diff, int | None] = {}
-    entrances: list[Diff] = []
-    bridges: list[Diff] = []
+    wider: list[Diff] = []
     for diff in unsure:
         if all(known.final(rival) is None for rival in rivals[diff.to]):
             limits[_first_of(diff, known)] = None
@@ -60,11 +59,9 @@ def next_measurements(chosen: Iterable[Diff], known: Knowledge) -> tuple[Measure
         of_snapshot = _limits(rivals[diff.to], known, ways.get(diff.to))
         limits.update(of_snapshot)
         if diff not in of_snapshot:
-            (bridges if diff.parent in rivals else entrances).append(diff)
-    if entrances:
-        limits.update(_limits_of_entrances(entrances, known, ways))
-    if bridges:
-        limits.update(_limits_of_bridges(bridges, known, ways))
+            wider.append(diff)
+    if wider:
+        limits.update(_wider_limits(wider, known, ways))
     return tuple(Measurement(diff=d, limit=limits[d]) for d in known.candidates if d in limits)
 
 
@@ -90,10 +87,36 @@ def _limits(rivals: Sequence[Diff], known: Knowledge, way: Way | None) -> dict[D
     return {diff: limit for diff in rivals if known.may_end_within(limit, diff)}
 
 
+def _wider_limits(
+    chosen: Iterable[Diff], known: Knowledge, ways: Mapping[UUID, Way]
+) -> dict[Diff, int | None]:
+    """Return how to go on with diffs that don't pay locally, but may for a whole group."""
+    goals = {diff.to for diff in known.candidates}
+    turns = known.turns()
+    turning: list[Diff] = []
+    bridges: list[Diff] = []
+    entrances: list[Diff] = []
+    for diff in chosen:
+        if diff in turns and diff.to in ways:
+            turning.append(diff)
+        elif diff.parent in goals:
+            bridges.append(diff)
+        else:
+            entrances.append(diff)
+    limits: dict[Diff, int | None] = {}
+    if entrances:
+        limits.update(_limits_of_entrances(entrances, known, ways))
+    if bridges:
+        limits.update(_limits_of_bridges(bridges, known, ways))
+    if turning:
+        limits.update(_limits_of_turns(turning, turns, known, ways))
+    return limits
+
+
 def _limits_of_entrances(
     chosen: Iterable[Diff], known: Knowledge, ways: Mapping[UUID, Way]
 ) -> dict[Diff, int | None]:
-    """Return how to go on with diffs from outside that don't pay locally, but are needed.
+    """Return how to go on with diffs by which groups are entered.
 
     Once one of them is refuted, another would come up to enter the same group, one a round. So
     all are compared at once with the diff that they would replace first.
@@ -115,7 +138,7 @@ def _limits_of_entrances(
 def _limits_of_bridges(
     chosen: Sequence[Diff], known: Knowledge, ways: Mapping[UUID, Way]
 ) -> dict[Diff, int | None]:
-    """Return how to go on with diffs between snapshots of the plan that don't pay locally.
+    """Return how to go on with diffs between snapshots of the plan.
 
     They join two groups, and many others may join the same two: all grow step by step.
     """
@@ -127,3 +150,26 @@ def _limits_of_bridges(
         for diff in known.candidates
         if diff.parent in goals and diff not in refuted and known.may_end_within(limit, diff)
     }
+
+
+def _limits_of_turns(
+    chosen: Iterable[Diff], turns: Iterable[Diff], known: Knowledge, ways: Mapping[UUID, Way]
+) -> dict[Diff, int | None]:
+    """Return how to go on with entering groups from another side.
+
+    It pays only as a whole: what enters, and what leads back from there. How far back is best
+    shows when all of it is known, so all is measured at once, up to what the ways take.
+
+    Args:
+        chosen: Those of `turns` that the current plan has; each to a snapshot that a way leads to.
+        turns: From `Knowledge.turns`.
+        known: The facts.
+        ways: From `Knowledge.known_ways`.
+    """
+    limits: dict[Diff, int | None] = {
+        diff: ways[diff.to].total
+        for diff in turns
+        if diff.to in ways and known.may_end_within(ways[diff.to].total, diff)
+    }
+    # One that takes more was chosen only because it is never passed over.
+    return dict.fromkeys(chosen) | limits
