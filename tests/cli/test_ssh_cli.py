@@ -118,7 +118,9 @@ class TestWrongEnds:
         simple_history(fs_a, 1)
         source, missing = directory(fs_a.path / "snaps"), fs_b.path / "new" / "bak"
 
-        assert_error(far(source, url(missing)), 2, f"{missing}/ does not exist on fred@nas", "--create")
+        assert_error(
+            far(source, url(missing)), 2, f"{missing}/ does not exist on fred@nas", "--create"
+        )
         planned = far("-n", "--create", source, url(missing))
         assert planned.status == 0
         assert "1 to send" in planned.stdout
@@ -138,6 +140,13 @@ class TestWrongEnds:
         plain.mkdir()
         done = far(directory(fs_a.path / "snaps"), url(plain))
         assert_error(done, 1, "fred@nas", f"{plain}/ is not on a btrfs file system")
+
+    def test_directory_that_is_missing_where_btrfs_is_not_is_told(
+        self, far: Far, tmp_path: Path
+    ) -> None:
+        done = far(url(tmp_path / "typo" / "x"))
+        words = (f"{tmp_path}/typo/x/ does not exist", f"{tmp_path}/ is not on a btrfs")
+        assert_error(done, 1, "fred@nas", *words)
 
     def test_missing_slash_is_explained(self, far: Far, tmp_path: Path) -> None:
         done = far(url(tmp_path).removesuffix("/"))

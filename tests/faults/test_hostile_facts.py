@@ -147,7 +147,7 @@ class TestFactsThatMakeNoSense:
 
     def test_as_parents_that_nobody_asked_for(self, server: FakeServer, fs_b: LoopFs) -> None:
         make_snapshot(fs_b)
-        outside = Listed(partials=(), problems=(), writable=0, outside=True)
+        outside = Listed(writable=0, outside=True)
         server.says("inventory", found(snapshot()), encode_frame(Kind.REPLY, encode(outside)))
         for unasked in (snapshot(uuid=OTHER, paths=()), snapshot(uuid=OTHER)):
             server.says("parents", found(unasked), DONE)

@@ -115,21 +115,16 @@ class Killer:
         if not run.lives_for(moment) and fresh:
             self._upto = moment  # it was slow when that was measured
 
-    def kill_often(self, parts: list[Part], kills: int) -> int:
-        """Kill these in turn, and then let a run converge.
-
-        Returns:
-            How many kills left something half-done behind.
-        """
-        left, half_done = list(islice(cycle(parts), kills)), 0
+    def kill_often(self, parts: list[Part], kills: int) -> None:
+        """Kill these in turn, and then let a run converge."""
+        left = list(islice(cycle(parts), kills))
         for _ in range(TOO_OFTEN):
             if self.kill_one(left[-1]):
                 left.pop()
-            arrivals = self._far.arrivals
-            half_done += bool(arrivals.leftovers())
             if not left:
                 self._far.converge()
-                return half_done
+                return
+            arrivals = self._far.arrivals
             if arrivals.here() == set(arrivals.originals):
                 self._far.converge()
                 arrivals.reset()
@@ -156,7 +151,7 @@ def test_any_process_may_be_killed_at_any_moment(
 ) -> None:
     killer = Killer(FarArrivals(arrivals, through_pipes, route), seed=1)
 
-    assert killer.kill_often([writer(route), *Part], KILLS[route])
+    killer.kill_often([writer(route), *Part], KILLS[route])
 
 
 @pytest.mark.parametrize("route", [Route.UPLOAD, Route.DOWNLOAD])
@@ -165,27 +160,41 @@ def test_any_process_may_be_killed_at_any_moment_with_a_real_ssh(
 ) -> None:
     killer = Killer(FarArrivals(arrivals, secure(secure_shell), route), seed=2)
 
-    assert killer.kill_often([writer(route), *Part], SSHD_KILLS)
+    killer.kill_often([writer(route), *Part], SSHD_KILLS)
 
 
-def test_what_a_killed_server_left_goes_with_delete(
-    arrivals: Arrivals, through_pipes: Shell
+@pytest.mark.parametrize("options", [(), ("--delete",)], ids=["plainly", "with --delete"])
+@pytest.mark.parametrize("route", Route)
+def test_what_was_half_done_is_done_anew(
+    arrivals: Arrivals, through_pipes: Shell, route: Route, options: tuple[str, ...]
 ) -> None:
+    far = FarArrivals(arrivals, through_pipes, route)
+    with Background("--bwlimit", "1M", *far.command) as run:
+        far.wait_for(Part.RECEIVER, run)
+        for pid in far.pids(writer(route), run):
+            os.kill(pid, signal.SIGKILL)
+        assert run.wait().status != 0
+        far.settle()
+    assert not arrivals.check()
+    assert len(arrivals.leftovers()) == 1
+
+    far.converge(*options)
+
+
+def test_what_was_half_done_goes_on_request(arrivals: Arrivals, through_pipes: Shell) -> None:
     far = FarArrivals(arrivals, through_pipes, Route.UPLOAD)
     with Background("--bwlimit", "1M", *far.command) as run:
         far.wait_for(Part.RECEIVER, run)
-        for pid in far.pids(Part.SERVER, run):
-            os.kill(pid, signal.SIGKILL)
+        (server,) = far.pids(Part.SERVER, run)
+        os.kill(server, signal.SIGKILL)
         assert run.wait().status == 3
         far.settle()
-    assert len(arrivals.leftovers()) == 1
+    *_, destination = far.command
 
-    *options, _, destination = far.command
-    done = buttersink("--delete", *options, destination)
+    done = buttersink("--delete", *far.shell.options, destination)
 
     assert done.status == 0, done
     assert not arrivals.leftovers()
-    far.converge("--delete")
 
 
 class TestAnInterrupt:

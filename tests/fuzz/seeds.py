@@ -114,7 +114,18 @@ ANSWERS: Final = (
             accepts=None,
         ),
     ),
-    (Kind.ITEMS, messages.Found(snapshots=(_SNAPSHOT,))),
+    (
+        Kind.ITEMS,
+        messages.Found(
+            snapshots=(_SNAPSHOT,),
+            partials=(
+                messages.PartialFacts(
+                    path=b"day/2.part", uuid=TO, nbytes=None, guarded=b"busy", link=False
+                ),
+            ),
+            problems=(messages.ProblemFacts(path=b"odd", message=b"twice"),),
+        ),
+    ),
     (
         Kind.ITEMS,
         messages.Measured(
@@ -129,19 +140,7 @@ ANSWERS: Final = (
         messages.Recalled(sizes=(messages.RecordedSize(to=TO, parent=None, nbytes=9),)),
     ),
     (Kind.REPLY, messages.Done(free_bytes=1 << 35)),
-    (
-        Kind.REPLY,
-        messages.Listed(
-            partials=(
-                messages.PartialFacts(
-                    path=b"day/2.part", uuid=TO, nbytes=None, guarded=b"busy", link=False
-                ),
-            ),
-            problems=(messages.ProblemFacts(path=b"odd", message=b"twice"),),
-            writable=2,
-            outside=True,
-        ),
-    ),
+    (Kind.REPLY, messages.Listed(writable=2, outside=True)),
     (Kind.REPLY, messages.Taken(indices=(0, 3))),
     (Kind.REPLY, messages.Ready()),
     (Kind.REPLY, messages.Received(plain_bytes=123456)),

@@ -139,7 +139,9 @@ def _take_facts(answer: object) -> None:
                 assert facts.snapshot_message(found) == snapshot
                 for path in found.paths:
                     _check_path(path)
-        case messages.Listed():
+            assert sum(len(s.paths) for s in facts.as_snapshots(answer.snapshots)) == sum(
+                len(s.paths) for s in answer.snapshots
+            )
             for partial in answer.partials:
                 _check_path(facts.as_partial(partial).path)
             for problem in answer.problems:

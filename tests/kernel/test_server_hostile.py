@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from itertools import cycle, repeat
 from random import Random
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import MAX_DATA, MAX_MESSAGE, PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import ClientHello, DiffAsked, Done, Ready, encode
+from buttersink.wire.messages import (
+    MAX_ASKED,
+    ClientHello,
+    DiffAsked,
+    Done,
+    Ready,
+    encode,
+)
 from support.picture import assert_unchanged, assert_untouched
 from support.raw_client import HELLO, RawClient, raw_request, server_arguments
 from support.served_worlds import (
@@ -40,6 +48,9 @@ LANDING: Final = rf"served/(deep/)?\.buttersink-{NEW}\.part(/new|/parent)?"
 """Subvolumes of one interrupted transfer."""
 
 HEADER: Final = struct.Struct("<BI")
+SOON_SECONDS: Final = 20.0
+"""Less than waiting for freed space takes where it is in vain."""
+
 LIST: Final = raw_request(messages.ListSnapshots())
 SPACE: Final = raw_request(messages.AskSpace())
 
@@ -66,9 +77,8 @@ def filled(piece: bytes) -> bytes:
     return array(count) + piece * count
 
 
-def short_names() -> bytes:
-    """Return an array of as many short names as fit, all of them different."""
-    count = (MAX_MESSAGE - 100) // 8
+def short_names(count: int) -> bytes:
+    """Return an array of short names, all of them different."""
     return array(count) + b"".join(b"\xc4\x06%06x" % number for number in range(count))
 
 
@@ -115,6 +125,9 @@ SENSELESS: Final = {
     "an array of billions": asking("parents", "uuids", array(2**32 - 1)),
     "an array of millions": asking("parents", "uuids", array(2**28) + UUID_BYTES * 1000),
     "an array of nothing": asking("parents", "uuids", filled(b"\xc0")),
+    "all the uuids there is room for": asking("parents", "uuids", filled(UUID_BYTES)),
+    "all the empty paths there is room for": asking("taken", "paths", filled(b"\xc4\x00")),
+    "a path too many": asking("taken", "paths", short_names(MAX_ASKED + 1)),
     "a map of billions": encode_frame(Kind.REQUEST, b"\xdf\xff\xff\xff\xff"),
     "bytes of billions": asking("taken", "paths", b"\x91\xc6\xff\xff\xff\xff"),
     "a path of 64 KiB and one": asking(
@@ -124,9 +137,7 @@ SENSELESS: Final = {
 """What makes no sense, and so ends the conversation."""
 
 HEAVY: Final[dict[str, Callable[[], bytes]]] = {
-    "all the uuids there is room for": lambda: asking("parents", "uuids", filled(UUID_BYTES)),
-    "all the empty paths there is room for": lambda: asking("taken", "paths", filled(b"\xc4\x00")),
-    "all the short paths there is room for": lambda: asking("taken", "paths", short_names()),
+    "the most uuids": lambda: asking("parents", "uuids", array(MAX_ASKED) + UUID_BYTES * MAX_ASKED),
     "a path of many parts": lambda: asking(
         "taken", "paths", b"\x91\xc5\xff\xff" + b"a/" * 32767 + b"b"
     ),
@@ -217,6 +228,23 @@ def test_what_is_too_much_is_borne(shared: tuple[ServedWorld, Picture], name: st
         assert said, "the last question was not answered"
         assert ended(client).status == 0
     assert_unchanged(before, world.fs)
+
+
+def test_as_many_paths_are_looked_for_as_may_be_asked_for(
+    shared: tuple[ServedWorld, Picture],
+) -> None:
+    world, _ = shared
+    with world.server(Mode.READ, memory=MEMORY) as client:
+        client.write(asking("taken", "paths", short_names(MAX_ASKED)))
+        assert client.answer().reply(messages.Taken).indices == ()
+        last = (b"free",) * (MAX_ASKED - 1) + (b"one",)
+        taken = client.ask(messages.FindTaken(paths=last)).reply(messages.Taken)
+        assert taken.indices == (MAX_ASKED - 1,)
+        client.write(asking("taken", "paths", short_names(MAX_ASKED)))
+        client.send(Kind.CANCEL)
+        client.answer()
+        client.ask(messages.AskSpace()).reply(Done)
+        assert ended(client).status == 0
 
 
 @pytest.mark.parametrize("name", GREETINGS)
@@ -357,3 +385,21 @@ def test_tiny_pieces_of_a_stream_are_borne(
         assert client.answer().failure.message == b"cancelled"
         assert ended(client).status == 0
     assert_untouched(before, world.fs)
+
+
+def test_nothing_is_waited_for_when_the_client_has_gone(
+    shared_by_writers: tuple[ServedWorld, Picture],
+) -> None:
+    world, _ = shared_by_writers
+    uuid = uuid4()
+    landing = world.directory / f".buttersink-{uuid}.part"
+    with world.server(Mode.APPEND) as client:
+        client.ask(receive(uuid, "new")).reply(Ready)
+        client.send_data(made_stream(uuid)[:-40])
+        held = os.open(landing, os.O_RDONLY)  # what is open is not freed
+        try:
+            client.hang_up()
+            client.wait_until_gone(SOON_SECONDS)
+        finally:
+            os.close(held)
+    assert not landing.exists()

@@ -13,7 +13,8 @@ from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import LEAST_MODE, AnyRequest, DiffAsked, Done
-from support.picture import assert_unchanged, picture
+from support.kernel_calls import create_subvolume
+from support.picture import assert_unchanged, assert_untouched, picture
 from support.raw_client import RawClient
 from support.served_worlds import OPTIONS, ServedWorld, made_stream, make_served_world, receive
 from support.stream_samples import split
@@ -73,10 +74,11 @@ def leftover_name(world: ServedWorld) -> str:
 
 
 def lists_both(world: ServedWorld, answer: Answer) -> None:
-    found = [s for part in answer.all_of(messages.Found) for s in part.snapshots]
-    assert {s.uuid for s in found if s.paths} == {world.one, world.two}
-    listed = answer.reply(messages.Listed)
-    assert {p.uuid for p in listed.partials} == {world.leftover, world.link}
+    found = answer.all_of(messages.Found)
+    snapshots = [s for part in found for s in part.snapshots]
+    assert {s.uuid for s in snapshots if s.paths} == {world.one, world.two}
+    assert {p.uuid for part in found for p in part.partials} == {world.leftover, world.link}
+    answer.reply(messages.Listed)
 
 
 def finds_the_parent(world: ServedWorld, answer: Answer) -> None:
@@ -143,6 +145,15 @@ CASES: dict[type[messages.Request], Case] = {
         is_gone(leftover_name),
     ),
 }
+
+CHANGING = (
+    messages.Receive,
+    messages.Adopt,
+    messages.Release,
+    messages.Delete,
+    messages.Clean,
+)
+"""What the lock is for."""
 
 # In mode a only links of this very run can be released: another test has that.
 MODE_OF_THE_CASE: dict[type[messages.Request], Mode] = {messages.Release: Mode.WRITE}
@@ -231,3 +242,42 @@ def test_a_server_says_what_it_serves(world: ServedWorld, mode: Mode) -> None:
         os.fsencode(world.directory) + b"/",
         False,
     )
+
+
+def test_nothing_is_changed_while_another_run_holds_the_lock(world: ServedWorld) -> None:
+    before = picture(world.fs)
+    with world.server(Mode.APPEND) as running, world.server(Mode.WRITE) as client:
+        running.ask(messages.Lock()).reply(Done)
+        for kind in CHANGING:
+            assert tried(client, CASES[kind], world).failure.kind == "BusyError"
+        assert_untouched(before, world.fs)
+        running.ask(messages.Unlock()).reply(Done)
+        for kind in CHANGING:
+            CASES[kind].worked(world, tried(client, CASES[kind], world))
+
+
+def test_what_may_be_no_leftover_is_not_removed_for_a_client(world: ServedWorld) -> None:
+    create_subvolume(world.directory / "draft.part")
+    before = picture(world.fs)
+    with world.server(Mode.WRITE) as client:
+        found = client.ask(messages.ListSnapshots()).all_of(messages.Found)
+        (draft,) = [p for part in found for p in part.partials if p.uuid is None]
+        assert (draft.path, bool(draft.guarded)) == (b"draft.part", True)
+        failure = client.ask(messages.Clean(path=draft.path, uuid=None)).failure
+        assert failure.kind == "RefusedError"
+        assert b"by hand" in failure.hint
+        client.end()
+    assert_untouched(before, world.fs)
+
+
+@pytest.mark.parametrize("kind", [*CHANGING, messages.Flush, messages.Lock])
+def test_in_a_directory_that_is_missing_there_is_nothing_to_change(
+    world: ServedWorld, kind: type[messages.Request]
+) -> None:
+    before = picture(world.fs)
+    with RawClient.greeted(Mode.WRITE, world.directory / "missing") as client:
+        failure = tried(client, CASES[kind], world).failure
+        assert failure.kind == "MissingError"
+        assert failure.message.endswith(b"missing/ does not exist")
+        client.end()
+    assert_unchanged(before, world.fs)

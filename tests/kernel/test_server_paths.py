@@ -10,6 +10,7 @@ import pytest
 
 from buttersink.model import Mode
 from buttersink.wire import messages
+from buttersink.wire.frames import MAX_MESSAGE
 from buttersink.wire.messages import Done
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.picture import assert_untouched, picture
@@ -328,3 +329,59 @@ class TestWhatMayBeDeleted:
         client.ask(messages.Delete(uuid=world.one, path=b"one")).reply(Done)
         client.end()
         assert before.lines.keys() - picture(world.fs).lines.keys() == {"served/one"}
+
+
+class TestMounts:
+    """What is mounted below the directory is not the directory's."""
+
+    @pytest.fixture
+    def client(self, world: ServedWorld) -> object:
+        (world.outside / "deep").mkdir()
+        world.fs.mount_again(world.directory / "plain", bind=world.outside)
+        with world.server(Mode.WRITE) as client:
+            yield client
+
+    def test_are_not_written_to(self, world: ServedWorld, client: RawClient) -> None:
+        before = sorted(world.outside.rglob("*"))
+        for path in ("plain/new", "plain/deep/new", "plain/newer/new"):
+            uuid = uuid4()
+            for answer in (
+                client.upload(receive(uuid, path), made_stream(uuid)),
+                client.ask(messages.Adopt(uuid=world.two, path=path.encode())),
+            ):
+                assert answer.failure.kind == "TransferError"
+                assert b"mounted in the way" in answer.failure.hint
+        assert sorted(world.outside.rglob("*")) == before
+
+    def test_are_not_looked_into(self, client: RawClient) -> None:
+        paths = (b"plain/secret-1", b"plain/secret-live/base", b"plain/nothing", b"plain")
+        taken = client.ask(messages.FindTaken(paths=paths)).reply(messages.Taken)
+        assert taken.indices == (3,)
+
+    def test_hide_no_snapshot_that_could_be_deleted(
+        self, world: ServedWorld, make_fs: MakeFs
+    ) -> None:
+        inner = world.directory / "work" / "inner"
+        snapshot_read_only(world.outside / "secret-live", inner)
+        uuid = UUID(own_uuid(inner))
+        other = make_fs(label="other")
+        create_subvolume(other.path / "inner")
+        other.mount_again(world.directory / "work")
+        with world.server(Mode.WRITE) as client:
+            answer = client.ask(messages.Delete(uuid=uuid, path=b"work/inner"))
+        assert answer.failure.kind == "TransferError"
+        assert (other.path / "inner").is_dir()
+
+
+def test_a_listing_may_be_longer_than_a_message(world: ServedWorld) -> None:
+    deep = world.directory.joinpath(*["x" * 250] * 14)
+    deep.mkdir(parents=True)
+    leftovers = {uuid4() for _ in range(2500)}
+    for uuid in leftovers:
+        create_subvolume(deep / f".buttersink-{uuid}.part")
+    with world.server(Mode.READ) as client:
+        answer = client.ask(messages.ListSnapshots())
+    assert sum(map(len, answer.items)) > MAX_MESSAGE
+    assert max(map(len, answer.items)) < MAX_MESSAGE / 4
+    told = {p.uuid for part in answer.all_of(messages.Found) for p in part.partials}
+    assert leftovers <= told

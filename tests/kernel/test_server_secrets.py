@@ -81,8 +81,8 @@ def test_nothing_tells_of_what_is_outside(world: ServedWorld, mode: Mode) -> Non
     inside, partial = (world.one, world.two, world.link), world.leftover
     unknown = uuid4()
     with world.server(mode) as client:
-        listed = client.ask(messages.ListSnapshots()).reply(messages.Listed)
-        assert [p.path for p in listed.problems] == [b"changed here"]
+        listed = client.ask(messages.ListSnapshots()).all_of(messages.Found)
+        assert [p.path for part in listed for p in part.problems] == [b"changed here"]
         assert found(client, unknown, *inside, partial) == []
         diffs = [DiffAsked(to=a, parent=b) for a in (*inside, unknown) for b in (None, *inside)]
         measured(client, *diffs)
@@ -111,6 +111,9 @@ def test_what_is_outside_is_not_listed(world: ServedWorld) -> None:
     one, two = sorted((s for s in facts if s.paths), key=lambda s: s.paths)
     assert one.parent_uuid == two.parent_uuid not in {None, world.secret_live}
     assert {s.ancestor for s in facts} == {None}
+    # That they have a history in common is told, but not when it began.
+    assert one.lineage is not None
+    assert one.lineage == two.lineage == str(UUID(one.lineage))
     assert answer.reply(messages.Listed).outside
 
 
@@ -119,7 +122,9 @@ def test_what_siblings_have_in_common_is_called_the_same_each_time(world: Served
     for _ in range(2):
         with world.server(Mode.READ) as client:
             parts = client.ask(messages.ListSnapshots()).all_of(messages.Found)
-            told |= {s.parent_uuid for part in parts for s in part.snapshots if s.paths}
+            inside = [s for part in parts for s in part.snapshots if s.paths]
+            outside = found(client, world.secret_1)
+            told |= {(s.parent_uuid, o.lineage) for s in inside for o in (*inside, *outside)}
     assert len(told) == 1
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import Done, Failure, decode
+from buttersink.wire.messages import ClientHello, Done, Failure, Ready, decode, encode
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.picture import assert_unchanged, picture
 from support.raw_client import HELLO, RawClient, server_arguments
@@ -155,6 +159,16 @@ class TestTheCommandLine:
             assert_too_long(client)
         assert_unchanged(before, world.fs)
 
+    @pytest.mark.parametrize("inside", ["", "new", "new/deeper", "missing"])
+    def test_of_what_a_transfer_has_made_is_refused(self, world: ServedWorld, inside: str) -> None:
+        made = world.directory / f".buttersink-{world.leftover}.part"
+        create_subvolume(made / "new")
+        (made / "new" / "deeper").mkdir()
+        before = picture(world.fs)
+        with started(made / inside) as client:
+            assert refusal(client).kind == "RefusedError"
+        assert_unchanged(before, world.fs)
+
 
 class TestAForcedCommand:
     """What the client asked for is in SSH_ORIGINAL_COMMAND, and only narrows."""
@@ -190,6 +204,30 @@ class TestAForcedCommand:
             client.end()
         assert (world.directory / "plain" / "new").is_dir()
         assert (world.directory / "one").is_dir()
+
+    def test_what_another_client_is_sending_can_not_be_named(self, world: ServedWorld) -> None:
+        uuid = uuid4()
+        stream = made_stream(uuid)
+        with world.server(Mode.APPEND) as victim:
+            victim.ask(receive(uuid, "new")).reply(Ready)
+            victim.send_data(stream[:-40])
+            inner = world.directory / f".buttersink-{uuid}.part" / "new"
+            with started(world.directory, asked=command(inner)) as client:
+                assert "names that begin with .buttersink- belong to transfers" in gave_up(client)
+            victim.send_data(stream[-40:])
+            victim.send(Kind.END)
+            victim.answer().reply(Done)
+        assert os.listdir(world.directory / "new") == [f"file of {uuid}"]
+
+    def test_another_mount_beneath_is_not_entered(self, world: ServedWorld) -> None:
+        world.fs.mount_again(world.directory / "plain", bind=world.outside)
+        for beneath in ("plain", "plain/new"):
+            with started(world.directory, asked=command(world.directory / beneath)) as client:
+                failure = refusal(client)
+            assert failure.kind == "RefusedError"
+            assert b"is mounted" in failure.message
+        with started(world.directory / "plain") as client:  # who started it may mean that
+            client.greet()
 
     def test_a_directory_beneath_that_is_missing_can_be_made(self, world: ServedWorld) -> None:
         wanted = command(world.directory / "plain" / "a" / "b")
@@ -296,3 +334,81 @@ def test_a_directory_that_is_a_writable_subvolume_can_be_served(world: ServedWor
         client.ask(messages.Delete(uuid=uuid, path=b"new")).reply(Done)
         client.end()
     assert (world.directory / "work" / "nested").is_dir()
+
+
+class TestTheGreeting:
+    @pytest.mark.parametrize(("oldest", "newest"), [(900, 901), (0, 0)])
+    def test_of_another_version_is_told_so_whatever_else_it_says(
+        self, world: ServedWorld, oldest: int, newest: int
+    ) -> None:
+        hello = {"release": "9", "oldest": oldest, "newest": newest, "stall_seconds": "later"}
+        with started(world.directory) as client:
+            client.write(PREAMBLE + encode_frame(Kind.HELLO, msgspec.msgpack.encode(hello)))
+            said = client.next()
+            assert said is not None
+            assert said.kind is Kind.ERROR
+            failure = decode(said.payload, Failure)
+            assert b"does not speak with 9 here" in failure.message
+            side = b"there" if newest > 0 else b"on this host"
+            assert failure.hint == b"upgrade ButterSink " + side
+            assert client.end().stderr == ""
+
+    @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1e9, float("inf"), float("nan")])
+    def test_may_ask_for_any_time_and_gets_the_nearest(
+        self, world: ServedWorld, seconds: float
+    ) -> None:
+        hello = ClientHello(release="x", oldest=1, newest=1, stall_seconds=seconds)
+        with started(world.directory) as client:
+            client.greet(encode(hello))
+
+
+class TestTheProcess:
+    def test_takes_names_for_utf8_or_gives_up(self, world: ServedWorld) -> None:
+        environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        words = server_arguments(Mode.WRITE, world.directory)
+        with RawClient(*words, environment=environment) as client:
+            assert "not UTF-8" in gave_up(client)
+
+    @pytest.mark.parametrize("descriptors", range(5, 12))
+    def test_says_what_it_lacks_in_one_line(self, world: ServedWorld, descriptors: int) -> None:
+        done = served_by_shell(f"ulimit -n {descriptors}", world.directory, GREETING)
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == (done.returncode != 0)
+
+    def test_says_of_a_failure_that_nobody_foresaw_where_it_was(self, world: ServedWorld) -> None:
+        with started(world.directory) as client:
+            client.greet()
+            client.limit(resource.RLIMIT_NOFILE, 3)
+            failure = client.ask(messages.FindTaken(paths=(b"one",))).failure
+            assert failure == Failure("ButterSinkError", b"the server failed: OSError", b"")
+            client.limit(resource.RLIMIT_NOFILE, 100)
+            client.ask(messages.FindTaken(paths=(b"one",))).reply(Done)
+            (line,) = client.end().stderr.splitlines()
+        start = "buttersink server: a request failed with OSError at buttersink.stores."
+        assert line.startswith(start)
+
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+    def test_needs_no_standard_descriptor(self, world: ServedWorld, closed: str) -> None:
+        before = picture(world.fs)
+        done = served_by_shell(f"exec {closed}", world.directory, GREETING)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert_unchanged(before, world.fs)
+
+    @pytest.mark.parametrize("stderr", ["&-", "/dev/full"])
+    def test_never_complains_where_the_client_listens(
+        self, world: ServedWorld, stderr: str
+    ) -> None:
+        done = served_by_shell(f"exec 2>{stderr}", world.directory / "a/../b", GREETING)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+def served_by_shell(first: str, directory: Path, said: bytes) -> subprocess.CompletedProcess[str]:
+    """Run a server in whose place a shell does something first."""
+    script = f'{first}; exec "$0" -m buttersink "$@"'
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable, *server_arguments(Mode.WRITE, directory)],
+        check=False,
+        input=said.decode("latin-1"),
+        capture_output=True,
+        encoding="latin-1",
+    )

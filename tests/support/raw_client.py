@@ -216,6 +216,11 @@ class RawClient:
         assert said.kind is Kind.HELLO, said
         return decode(said.payload, ServerHello)
 
+    def limit(self, what: int, most: int) -> None:
+        """Limit what the server may use from now on, such as `resource.RLIMIT_NOFILE`."""
+        _, highest = resource.prlimit(self._process.pid, what)
+        resource.prlimit(self._process.pid, what, (most, highest))
+
     def hang_up(self) -> None:
         """Close the way to the server."""
         self._stdin.close()
@@ -280,13 +285,13 @@ class RawClient:
             status, os.fsdecode(bytes(self.heard.stdout)), os.fsdecode(bytes(self.heard.stderr))
         )
 
-    def wait_until_gone(self) -> None:
+    def wait_until_gone(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the server has ended, without taking what it says.
 
         Raises:
             subprocess.TimeoutExpired: It does not end.
         """
-        self._process.wait(PATIENCE_SECONDS)
+        self._process.wait(seconds)
 
     def kill(self) -> None:
         """Kill the server, and wait until nothing of it is left that could write."""

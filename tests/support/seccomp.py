@@ -21,8 +21,20 @@ _LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 _NUMBERS = {
-    "x86_64": {"renameat2": 316, "linkat": 265, "flock": 73, "copy_file_range": 326},
-    "aarch64": {"renameat2": 276, "linkat": 37, "flock": 32, "copy_file_range": 285},
+    "x86_64": {
+        "renameat2": 316,
+        "linkat": 265,
+        "flock": 73,
+        "copy_file_range": 326,
+        "openat2": 437,
+    },
+    "aarch64": {
+        "renameat2": 276,
+        "linkat": 37,
+        "flock": 32,
+        "copy_file_range": 285,
+        "openat2": 437,
+    },
 }
 
 

@@ -87,8 +87,9 @@ def found(*snapshots: SnapshotFacts) -> bytes:
 def listed(
     *, partials: tuple[PartialFacts, ...] = (), problems: tuple[ProblemFacts, ...] = (), **more: Any
 ) -> bytes:
-    message = Listed(partials=partials, problems=problems, writable=0, outside=False, **more)
-    return encode_frame(Kind.REPLY, encode(message))
+    rest = encode_frame(Kind.ITEMS, encode(Found(partials=partials, problems=problems)))
+    message = Listed(writable=0, outside=False, **more)
+    return rest + encode_frame(Kind.REPLY, encode(message))
 
 
 def sizes(*each: SizeFacts | NoSize) -> bytes:

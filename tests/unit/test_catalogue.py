@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buttersink.btrfs.subvolumes import Quota
-from buttersink.stores.catalogue import link_name, make_catalogue, work_name
+from buttersink.stores.catalogue import make_catalogue
+from buttersink.stores.own_names import link_name, work_name
 from support.made_subvolumes import (
     EPOCH,
     catalogue,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buttersink.model import Partial
-from buttersink.stores.catalogue import link_name, staged_name, work_name
+from buttersink.stores.own_names import link_name, staged_name, work_name
 from support.made_subvolumes import catalogue, foreign, own, subvolume
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersink.stores.catalogue import link_name, make_catalogue, work_name
+from buttersink.stores.catalogue import make_catalogue
+from buttersink.stores.own_names import link_name, work_name
 from support.made_subvolumes import foreign, own, subvolume
 
 if TYPE_CHECKING:

@@ -40,6 +40,8 @@ def connected(
         with socket.create_connection(("127.0.0.1", proxy.port)) as client:
             server, _ = listener.accept()
             with server:
+                # Else what a test does to the proxy could come before the connection.
+                wait_until(lambda: proxy.connections == 1, "the proxy passes on")
                 yield proxy, client, server
 
 

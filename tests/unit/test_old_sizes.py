@@ -35,10 +35,13 @@ def test_files_beside_snapshots_are_read_and_what_is_none_is_passed_over(tmp_pat
     (tmp_path / "garbage.bs").write_bytes(b"\xff\0 no sizes")
     (tmp_path / "directory.bs").mkdir()
     (tmp_path / "link.bs").symlink_to("12/snapshot.bs")
+    os.mkfifo(tmp_path / "pipe.bs")
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        paths = ["12/snapshot", "garbage", "directory", "link", "missing", "12/none/of/it"]
+        paths = ["12/snapshot", "garbage", "directory", "link", "pipe", "missing", "12/none/of/it"]
+        before = os.listdir("/proc/self/fd")
         assert read_recorded_sizes(fd, paths) == NOTED
+        assert len(os.listdir("/proc/self/fd")) == len(before)
     finally:
         os.close(fd)
 

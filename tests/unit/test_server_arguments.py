@@ -177,6 +177,14 @@ class TestAClientBehindAForcedCommand:
         with pytest.raises(RefusedError, match=r"'/bak/a/'.*another directory"):
             forced(command)
 
+    @pytest.mark.parametrize(
+        "below", [".buttersink-x.part", ".buttersink-x.part/new", "b/.buttersink-/c"]
+    )
+    def test_may_not_name_what_a_transfer_has_made(self, below: str) -> None:
+        with pytest.raises(RefusedError, match="belong to transfers"):
+            forced(f"x --server --mode a /bak/a/{below}")
+        assert forced("x --server --mode a /bak/a/b.buttersink-x").beneath == "b.buttersink-x"
+
     @pytest.mark.parametrize("path", ["/bak/a/..", "/bak/a/../b/", "/bak/a//b", "/bak/a/./b"])
     def test_may_not_name_a_path_that_is_not_normalised(self, path: str) -> None:
         with pytest.raises(RefusedError, match="not normalised"):

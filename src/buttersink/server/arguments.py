@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import RefusedError, UsageError
 from buttersink.model import Mode
+from buttersink.stores.own_names import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,9 @@ def parse_grant(argv: Sequence[str], original_command: str | None) -> Grant:
         requested, wanted = _parse_command(original_command)
         if not wanted.startswith(directory):
             raise ValueError("it is for another directory")
+        beneath = wanted.removeprefix(directory).removesuffix("/")
+        if any(part.startswith(OWN_PREFIX) for part in beneath.split("/")):
+            raise ValueError(f"names that begin with {OWN_PREFIX} belong to transfers")
     except ValueError as error:
         raise RefusedError(
             f"this key is for buttersink in {directory!r} only; "
@@ -86,7 +90,7 @@ def parse_grant(argv: Sequence[str], original_command: str | None) -> Grant:
     return Grant(
         mode=min(mode, requested),
         directory=directory,
-        beneath=wanted.removeprefix(directory).removesuffix("/"),
+        beneath=beneath,
         requested=requested,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from buttersink.errors import ButterSinkError, ExitCode, MissingError, ProtocolError, UsageError
+from buttersink.errors import ButterSinkError, ExitCode, MissingError, ProtocolError
 from buttersink.link import (
     ForeignTextError,
     Link,
@@ -20,10 +20,10 @@ from buttersink.link import (
 from buttersink.linking import DEFAULT_STALL_SECONDS
 from buttersink.priority import yield_disks
 from buttersink.server.arguments import parse_grant
+from buttersink.server.complaints import complain, described
 from buttersink.server.opening import Served, open_served
 from buttersink.server.session import Session
 from buttersink.signals import stopped_once_by
-from buttersink.text import escape
 from buttersink.version import __version__
 from buttersink.wire.facts import as_bytes, failure_message, options_message
 from buttersink.wire.frames import Kind
@@ -31,6 +31,7 @@ from buttersink.wire.messages import (
     NEWEST_VERSION,
     OLDEST_VERSION,
     ClientHello,
+    Hello,
     ServerHello,
     common_version,
     decode,
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 _STANDARD_INPUT: Final = 0
 _STANDARD_OUTPUT: Final = 1
+_STANDARD_DESCRIPTORS: Final = range(3)
+
+_SHORTEST_STALL_SECONDS: Final = 0.1
+_LONGEST_STALL_SECONDS: Final = 86400.0
 
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -53,8 +58,10 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         argv: The arguments, without the name of the program.
         environment: Only SSH_ORIGINAL_COMMAND is looked at.
     """
+    _open_standard_descriptors()
     os.umask(0o022)  # directories that are made are like those that root makes in a shell
     try:
+        _require_utf8()
         grant = parse_grant(argv, environment.get("SSH_ORIGINAL_COMMAND"))
         with stopped_once_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             yield_disks()
@@ -64,9 +71,36 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     except LinkEndedError:
         return ExitCode.DONE
     except ButterSinkError as error:
-        print(f"buttersink server: {escape(str(error))}", file=sys.stderr)  # noqa: T201
+        complain(str(error))
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - a traceback would tell the client too much
+        complain(f"failed with {described(error)}")
+        return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _open_standard_descriptors() -> None:
+    """Fill those that are closed, so that no file gets their numbers, and what is said there."""
+    for descriptor in _STANDARD_DESCRIPTORS:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number is free
+
+
+def _require_utf8() -> None:
+    """Refuse to take names for others than those that travel.
+
+    Raises:
+        ButterSinkError: The names of files are not taken for UTF-8.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise ButterSinkError(
+            f"the server was started with names of files in {encoding}, and not UTF-8",
+            "let no variables such as PYTHONUTF8 or LC_ALL through to it, or install it by "
+            "'make install'",
+        )
 
 
 def _serve(grant: Grant) -> None:
@@ -80,29 +114,41 @@ def _serve(grant: Grant) -> None:
     first = link.next()
     if first.kind is not Kind.HELLO:
         raise ProtocolError(f"{first.kind.name} came first")
-    client = decode(first.payload, ClientHello)
-    link.stall_seconds = client.stall_seconds
+    if refusal := _refusal(decode(first.payload, Hello)):
+        link.send(Kind.ERROR, encode(failure_message(refusal)))
+        return
+    wanted = decode(first.payload, ClientHello).stall_seconds
+    link.stall_seconds = max(_SHORTEST_STALL_SECONDS, min(wanted, _LONGEST_STALL_SECONDS))
     # With the client gone, whatever takes long is in vain; to find out what is there, already.
     link.keep_alive(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        _serve_client(link, client, grant)
+        _serve_client(link, grant)
     except LinkStalledError as error:
         raise LinkStalledError(f"the client has gone: {error.message}") from error
     finally:
         link.close()
 
 
-def _serve_client(link: Link, client: ClientHello, grant: Grant) -> None:
+def _refusal(client: Hello) -> ButterSinkError | None:
+    """Return why we can't speak with a client; None if we can."""
+    mine = Hello(release=__version__, oldest=OLDEST_VERSION, newest=NEWEST_VERSION)
+    if common_version(mine, client) is not None:
+        return None
+    older = "on this host" if client.newest < mine.oldest else "there"
+    return ButterSinkError(
+        f"it runs ButterSink {__version__}, which does not speak with {client.release} here",
+        f"upgrade ButterSink {older}",
+    )
+
+
+def _serve_client(link: Link, grant: Grant) -> None:
     try:
         served = open_served(grant)
+        hello = _hello(grant, served)
     except ButterSinkError as error:
         link.send(Kind.ERROR, encode(failure_message(error)))
         return
-    hello = _hello(grant, served)
     link.send(Kind.HELLO, encode(hello))
-    if common_version(hello, client) is None:
-        # The client has seen our versions, and tells its user the same.
-        raise UsageError("the client speaks another version", "upgrade the older side")
     Session(link, served.store, grant.mode, served.create).run()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buttersink.errors import RefusedError, UsageError
+from buttersink.errors import NotBtrfsError, RefusedError, UsageError
 from buttersink.server.served import ServedStore
 from buttersink.stores import beneath
 from buttersink.stores.mapping import mapped_error
@@ -36,7 +37,7 @@ def open_served(grant: Grant) -> Served:
     """Open the directory of a grant.
 
     Whoever started the server named `grant.directory`, so links in that are followed. What the
-    client chose beneath it is walked component by component, and links are refused.
+    client chose beneath it is walked component by component; links and mounts are refused.
 
     Raises:
         ButterSinkError: It can't be served.
@@ -67,12 +68,12 @@ def _existing_depth(root_fd: int, root: str, wanted: list[str], *, named: int) -
 
     Raises:
         UsageError: What was named is no directory.
-        RefusedError: What the client chose is none, or a link.
+        RefusedError: What the client chose is none, or a link, or leads into another mount.
     """
     depth = 0
     try:
         while depth < len(wanted):
-            with beneath.opened(root_fd, wanted[: depth + 1]):
+            with beneath.opened(root_fd, wanted[: depth + 1], same_mount=True):
                 depth += 1
     except FileNotFoundError:
         return depth
@@ -83,6 +84,12 @@ def _existing_depth(root_fd: int, root: str, wanted: list[str], *, named: int) -
         path = root + "/".join(wanted[: depth + 1])
         raise RefusedError(f"{path} is no directory, or a link, which is not followed") from error
     except OSError as error:
+        if error.errno == errno.EXDEV:
+            path = root + "/".join(wanted[: depth + 1])
+            raise RefusedError(
+                f"something is mounted on {path}, which is not entered",
+                "only the command line of the server can name what is in another mount",
+            ) from error
         raise mapped_error(error, f"opening {root}{'/'.join(wanted)}") from error
     return depth
 
@@ -90,7 +97,8 @@ def _existing_depth(root_fd: int, root: str, wanted: list[str], *, named: int) -
 def _served(grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int) -> Served:
     def opened(count: int) -> ServedStore:
         with ExitStack() as stack:
-            fd = os.dup(stack.enter_context(beneath.opened(root_fd, wanted[:count])))
+            inner_fd = beneath.opened(root_fd, wanted[:count], same_mount=True)
+            fd = os.dup(stack.enter_context(inner_fd))
         return ServedStore(
             root + "".join(f"{part}/" for part in wanted[:count]),
             name=grant.served,
@@ -104,10 +112,14 @@ def _served(grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int
 
     def create() -> ServedStore:
         try:
-            beneath.make_directories(kept_fd, wanted)
+            beneath.make_directories(kept_fd, wanted, same_mount=True)
         except OSError as error:
             raise mapped_error(error, f"making {grant.served}") from error
-        with beneath.opened(kept_fd, wanted) as fd:
+        with beneath.opened(kept_fd, wanted, same_mount=True) as fd:
             return ServedStore(grant.served, name=grant.served, directory_fd=os.dup(fd))
 
-    return Served(opened(depth), create)
+    try:
+        return Served(opened(depth), create)
+    except NotBtrfsError as error:
+        message = f"{grant.served} does not exist, and {error.message}"
+        raise NotBtrfsError(message, error.hint) from error

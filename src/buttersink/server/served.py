@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import uuid5
 
-from buttersink.errors import MissingError, UsageError
+from buttersink.errors import MissingError, RefusedError, UsageError
 from buttersink.stores.btrfs import BtrfsStore
+from buttersink.stores.own_names import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from buttersink.store import Reader
     from buttersink.stores.catalogue import Catalogue
     from buttersink.stores.passing import Receiving
-
-_OWN_PREFIX: Final = ".buttersink-"
-"""Begins the names of what ButterSink itself makes and will remove."""
 
 
 class ServedStore(BtrfsStore):
@@ -73,7 +71,8 @@ class ServedStore(BtrfsStore):
         Notes may tell of snapshots elsewhere: of those only what the client knows by itself.
         """
         known, wanted = self._visible(), set(uuids)
-        snapshots = [s for s in self._catalogue.inventory.snapshots if s.uuid in wanted & known]
+        asked = known & wanted
+        snapshots = [s for s in self._catalogue.inventory.snapshots if s.uuid in asked]
         told = known | wanted | {None}
         sizes = self.recorded_sizes(snapshots)
         return {diff: size for diff, size in sizes.items() if {diff.to, diff.parent} <= told}
@@ -134,6 +133,19 @@ class ServedStore(BtrfsStore):
         self._require(snapshot.uuid)
         super().adopt(snapshot, path)
 
+    def clean(self, partial: Partial) -> None:
+        """See `store.Sink`; only of what is surely a leftover, whatever the client thinks.
+
+        Raises:
+            RefusedError: It may be something else.
+        """
+        if partial.guarded:
+            raise RefusedError(
+                f"{partial.path} is not removed for a client: {partial.guarded}",
+                "if it is a leftover, remove it there by hand: btrfs subvolume delete",
+            )
+        super().clean(partial)
+
     def _copy(self, identity: UUID) -> Subvolume:
         """Return a copy below the directory, and only if there is none, one outside.
 
@@ -167,6 +179,7 @@ class ServedStore(BtrfsStore):
         return replace(
             snapshot,
             elsewhere=(),
+            lineage=self._sight().lineage_alias(snapshot),
             parent_uuid=self._sight().alias(snapshot.parent_uuid),
             ancestor=self._nearest_visible(snapshot.ancestor),
         )
@@ -203,6 +216,8 @@ class _Sight:
         seen = sorted(self.visible, key=lambda uuid: uuid.int, reverse=True)
         self._firstborn = {self.snapshots[uuid].parent_uuid: uuid for uuid in seen}
         """One child of each subvolume that has any among the visible."""
+        self._forebears = {self.snapshots[uuid].lineage: uuid for uuid in seen}
+        """One of the visible for each lineage that they have."""
 
     def alias(self, parent: UUID | None) -> UUID | None:
         """Return what to call a `parent_uuid`: it equals for siblings, but gives nothing away.
@@ -214,7 +229,16 @@ class _Sight:
         child = self._firstborn.get(parent)
         return None if child is None else uuid5(child, "parent")
 
+    def lineage_alias(self, snapshot: Snapshot) -> str | None:
+        """Return what to call a `lineage`, which is the time at which a subvolume was made.
+
+        It equals for those that share one, as long as the same are visible.
+        """
+        if snapshot.lineage is None:
+            return None
+        return str(uuid5(self._forebears.get(snapshot.lineage, snapshot.uuid), "lineage"))
+
 
 def _refuse_own_names(path: str) -> None:
-    if any(part.startswith(_OWN_PREFIX) for part in path.split("/")):
+    if any(part.startswith(OWN_PREFIX) for part in path.split("/")):
         raise UsageError(f"{path} is a name that ButterSink keeps to itself")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import ButterSinkError, MissingError, ProtocolError, RefusedError
 from buttersink.link import LinkEndedError, LinkStalledError
 from buttersink.model import Measurement, Mode
+from buttersink.server.complaints import complain, described
 from buttersink.wire import messages
 from buttersink.wire.facts import (
     as_diff,
@@ -18,7 +20,7 @@ from buttersink.wire.facts import (
     partial_message,
     problem_message,
     size_message,
-    snapshot_message,
+    snapshot_messages,
 )
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import Done, encode
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from buttersink.link import Link
+    from buttersink.model import Snapshot
     from buttersink.server.served import ServedStore
     from buttersink.store import Writer
 
@@ -37,10 +40,14 @@ _DATA_BYTES: Final = 256 << 10
 """Of a frame of DATA: enough that headers don't matter, and little enough to be interrupted."""
 _BATCH: Final = 500
 """How many snapshots or sizes go into a message; a snapshot with one path takes 150 bytes."""
+_BATCH_BYTES: Final = 1 << 20
+"""After how many bytes of them it goes out; the last one may come on top."""
+_LOOKED_AT_ONCE: Final = 1000
+"""How many paths are looked for before the client is heard."""
 _BATCH_SECONDS: Final = 0.2
 _PROGRESS_SECONDS: Final = 0.25
 
-_T = TypeVar("_T")
+_Item = TypeVar("_Item", bound="msgspec.Struct")
 
 
 class _CancelledError(Exception):
@@ -65,7 +72,9 @@ class Session:
         self._store = store
         self._mode = mode
         self._create = create
-        self._locked = ExitStack()
+        self._lock = ExitStack()
+        self._locked = False
+        """Whether the client has asked for the lock, and has it."""
         self._links: set[UUID] = set()
         """Links that came over this very link."""
         self._stream_comes = False
@@ -79,7 +88,7 @@ class Session:
             LinkStalledError: Nothing has come from it for too long.
         """
         try:
-            with self._locked:
+            with self._lock:
                 while True:
                     frame = self._link.next()
                     if frame.kind is Kind.CANCEL:
@@ -108,6 +117,7 @@ class Session:
         except ButterSinkError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has no business over there
+            complain(f"a request failed with {described(error)}")
             self._fail(ButterSinkError(f"the server failed: {type(error).__name__}"))
 
     def _fail(self, error: ButterSinkError) -> None:
@@ -122,26 +132,23 @@ class Session:
             case messages.ListSnapshots():
                 self._list()
             case messages.FindParents(uuids=uuids):
-                found = map(snapshot_message, store.parents(uuids))
-                self._send_items(found, lambda batch: messages.Found(snapshots=batch))
+                self._send_snapshots(store.parents(uuids))
                 self._done()
             case messages.Measure():
                 self._measure(request)
             case messages.RecallSizes(uuids=uuids):
                 self._recall(uuids)
             case messages.FindTaken(paths=paths):
-                self._find_taken([as_path(path) for path in paths])
+                self._find_taken(paths)
             case messages.AskSpace():
                 self._done()
             case messages.Send():
                 self._send(request)
             case messages.Lock():
-                self._require_directory()
-                self._locked.close()
-                self._locked.enter_context(store.lock())
+                self._take_lock()
                 self._done()
             case messages.Unlock():
-                self._locked.close()
+                self._unlock()
                 self._done()
             case messages.Create():
                 self._make_directory()
@@ -149,39 +156,40 @@ class Session:
             case messages.Receive():
                 self._receive(request)
             case messages.Adopt(uuid=uuid, path=path):
-                self._require_directory()
-                store.adopt(store.snapshot(uuid), as_path(path))
+                with self._changing():
+                    store.adopt(store.snapshot(uuid), as_path(path))
                 self._done()
             case messages.Release(uuid=uuid):
-                if self._mode < Mode.WRITE and uuid not in self._links:
-                    raise RefusedError(
-                        f"in mode {self._mode.letter} only links of this run can be removed"
-                    )
-                store.release(uuid)
-                self._links.discard(uuid)  # another run may make one of the same name
+                self._release(uuid)
                 self._done()
             case messages.Flush():
+                self._require_directory()
                 store.flush()
                 self._done()
             case messages.Delete(uuid=uuid, path=path):
-                store.delete(uuid, as_path(path))
+                with self._changing():
+                    store.delete(uuid, as_path(path))
                 self._done()
             case messages.Clean(path=path, uuid=uuid):
-                store.clean(store.partial(as_path(path), uuid))
+                with self._changing():
+                    store.clean(store.partial(as_path(path), uuid))
                 self._done()
 
     # Facts
 
     def _list(self) -> None:
         inventory = self._store.inventory()
+        self._send_snapshots(inventory.snapshots)
         self._send_items(
-            map(snapshot_message, inventory.snapshots),
-            lambda batch: messages.Found(snapshots=batch),
+            map(partial_message, inventory.partials),
+            lambda batch: messages.Found(partials=batch),
+        )
+        self._send_items(
+            map(problem_message, inventory.problems),
+            lambda batch: messages.Found(problems=batch),
         )
         self._reply(
             messages.Listed(
-                partials=tuple(map(partial_message, inventory.partials)),
-                problems=tuple(map(problem_message, inventory.problems)),
                 writable=inventory.writable,
                 outside=self._store.has_outside(),
                 free_bytes=self._store.free_bytes(),
@@ -202,13 +210,20 @@ class Session:
         self._send_items(sizes, lambda batch: messages.Recalled(sizes=batch))
         self._done()
 
-    def _find_taken(self, paths: Sequence[str]) -> None:
-        taken = self._store.taken(paths)
-        self._reply(
-            messages.Taken(
-                indices=tuple(i for i, path in enumerate(paths) if path in taken),
-                free_bytes=self._store.free_bytes(),
-            )
+    def _find_taken(self, paths: Sequence[bytes]) -> None:
+        indices: list[int] = []
+        for start in range(0, len(paths), _LOOKED_AT_ONCE):
+            if start:
+                self._stop_if_cancelled()
+            some = list(map(as_path, paths[start : start + _LOOKED_AT_ONCE]))
+            taken = self._store.taken(some)
+            indices += (index for index, path in enumerate(some, start) if path in taken)
+        self._reply(messages.Taken(indices=tuple(indices), free_bytes=self._store.free_bytes()))
+
+    def _send_snapshots(self, snapshots: Iterable[Snapshot]) -> None:
+        self._send_items(
+            chain.from_iterable(map(snapshot_messages, snapshots)),
+            lambda batch: messages.Found(snapshots=batch),
         )
 
     # Streams
@@ -222,11 +237,13 @@ class Session:
         self._link.send(Kind.END)
 
     def _receive(self, request: messages.Receive) -> None:
-        self._require_directory()
         diff = as_diff(request.diff)
-        with self._store.receive(
-            diff, as_path(request.path), as_options(request.options), link=request.link
-        ) as writer:
+        with (
+            self._changing(),
+            self._store.receive(
+                diff, as_path(request.path), as_options(request.options), link=request.link
+            ) as writer,
+        ):
             self._stream_comes = True
             self._reply(messages.Ready())
             for data in self._stream(writer):
@@ -277,17 +294,21 @@ class Session:
         self._link.send(Kind.REPLY, encode(message))
 
     def _send_items(
-        self, items: Iterable[_T], message: Callable[[tuple[_T, ...]], msgspec.Struct]
+        self, items: Iterable[_Item], message: Callable[[tuple[_Item, ...]], msgspec.Struct]
     ) -> None:
-        """Send items in batches, and none of them much later than it is known."""
-        batch: list[_T] = []
+        """Send items in batches that a frame can hold, and none much later than it is known."""
+        batch: list[_Item] = []
+        nbytes = 0
         due = time.monotonic() + _BATCH_SECONDS
         for item in items:
             batch.append(item)
-            if len(batch) >= _BATCH or time.monotonic() >= due:
+            nbytes += len(encode(item))
+            full = len(batch) >= _BATCH or nbytes >= _BATCH_BYTES
+            if full or time.monotonic() >= due:
                 self._link.send(Kind.ITEMS, encode(message(tuple(batch))))
                 self._stop_if_cancelled()
                 batch.clear()
+                nbytes = 0
                 due = time.monotonic() + _BATCH_SECONDS
         if batch:
             self._link.send(Kind.ITEMS, encode(message(tuple(batch))))
@@ -302,15 +323,46 @@ class Session:
 
     # The directory
 
+    def _release(self, uuid: UUID) -> None:
+        if self._mode < Mode.WRITE and uuid not in self._links:
+            raise RefusedError(f"in mode {self._mode.letter} only links of this run can be removed")
+        with self._changing():
+            self._store.release(uuid)
+        self._links.discard(uuid)  # another run may make one of the same name
+
     def _require_directory(self) -> None:
         if self._create is not None:
             raise MissingError(f"{self._store.name} does not exist")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keep other runs out of the directory while a request changes it.
+
+        A client should have asked for the lock for its whole run, and need not be one of ours.
+
+        Raises:
+            MissingError: There is no directory.
+            BusyError: Another run holds the lock.
+        """
+        self._require_directory()
+        with nullcontext() if self._locked else self._store.lock():
+            yield
+
+    def _take_lock(self) -> None:
+        self._require_directory()
+        self._unlock()
+        self._lock.enter_context(self._store.lock())
+        self._locked = True
+
+    def _unlock(self) -> None:
+        self._locked = False
+        self._lock.close()
 
     def _make_directory(self) -> None:
         if self._create is None:
             return
         store = self._create()
         self._create = None
-        self._locked.close()
+        self._unlock()
         self._store.close()
         self._store = store

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import PathTakenError, UsageError
+from buttersink.stores.mounts import open_in_mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,17 +32,23 @@ def split(path: str) -> tuple[list[str], str]:
 
 
 @contextmanager
-def opened(directory_fd: int, parts: list[str]) -> Iterator[int]:
+def opened(directory_fd: int, parts: list[str], *, same_mount: bool = False) -> Iterator[int]:
     """Open the directory that `parts` lead to from `directory_fd`.
+
+    Args:
+        directory_fd: Where to begin.
+        parts: Names of directories, each in the one before.
+        same_mount: What is mounted on one of them is not entered.
 
     Raises:
         OSError: FileNotFoundError, or NotADirectoryError where a component is something else
-            (also a link).
+            (also a link); with EXDEV where something is mounted.
     """
+    open_part = open_in_mount if same_mount else os.open
     fd = os.dup(directory_fd)
     try:
         for part in parts:
-            inner = os.open(os.fsencode(part), _DIRECTORY, dir_fd=fd)
+            inner = open_part(os.fsencode(part), _DIRECTORY, dir_fd=fd)
             os.close(fd)
             fd = inner
         yield fd
@@ -49,10 +56,10 @@ def opened(directory_fd: int, parts: list[str]) -> Iterator[int]:
         os.close(fd)
 
 
-def make_directories(directory_fd: int, parts: list[str]) -> list[str]:
+def make_directories(directory_fd: int, parts: list[str], *, same_mount: bool = False) -> list[str]:
     """Create the directories that `parts` lead to; return the paths of those that are new.
 
-    After an error none of the new ones is left.
+    After an error none of the new ones is left. The arguments are those of `opened`.
 
     Raises:
         PathTakenError: Something else stands in the way.
@@ -63,13 +70,13 @@ def make_directories(directory_fd: int, parts: list[str]) -> list[str]:
     made: list[str] = []
     try:
         for depth, part in enumerate(parts):
-            with opened(directory_fd, parts[:depth]) as fd:
+            with opened(directory_fd, parts[:depth], same_mount=same_mount) as fd:
                 try:
                     os.mkdir(os.fsencode(part), dir_fd=fd)
                 except FileExistsError:
                     continue
             made.append("/".join(parts[: depth + 1]))
-        with opened(directory_fd, parts):
+        with opened(directory_fd, parts, same_mount=same_mount):
             return made
     except NotADirectoryError as error:
         remove_directories(directory_fd, made)
@@ -93,18 +100,21 @@ def remove_directories(directory_fd: int, paths: list[str]) -> None:
             return
 
 
-def exists(directory_fd: int, path: str) -> bool:
-    """Return whether anything is at the relative `path`, or stands where it needs a directory."""
+def exists(directory_fd: int, path: str, *, same_mount: bool = False) -> bool:
+    """Return whether anything is at the relative `path`, or stands where it needs a directory.
+
+    What is in another mount is not there, if it must be in the `same_mount`.
+    """
     parents, name = split(path)
     try:
-        with opened(directory_fd, parents) as fd:
+        with opened(directory_fd, parents, same_mount=same_mount) as fd:
             os.stat(os.fsencode(name), dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     except NotADirectoryError:
         return True
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in {errno.ENAMETOOLONG, errno.EXDEV}:
             raise
         return False
     return True

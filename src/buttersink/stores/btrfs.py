@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.freeing import wait_until_freed
 from buttersink.btrfs.receive import find_program, receive_stream_version
-from buttersink.errors import BusyError, MissingError, PathTakenError, TransferError
+from buttersink.errors import BusyError, MissingError, PathTakenError, UnavailableError
 from buttersink.model import Mode, StreamOptions
 from buttersink.stores import beneath
 from buttersink.stores.btrfs_source import BtrfsSource
-from buttersink.stores.catalogue import link_name, work_name
 from buttersink.stores.landing import RECEIVED_NAME, Landing, claim, place
-from buttersink.stores.opening import file_system_id
+from buttersink.stores.own_names import link_name, work_name
 from buttersink.stores.passing import Receiving
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 
@@ -78,7 +77,7 @@ class BtrfsStore(BtrfsSource):
         """See `store.Sink`."""
         if self._missing:
             return frozenset()
-        return frozenset(path for path in paths if beneath.exists(self._fd, path))
+        return frozenset(path for path in paths if beneath.exists(self._fd, path, same_mount=True))
 
     def free_bytes(self) -> int | None:
         """See `store.Sink`; unknown where compression was ever used, as more may fit then."""
@@ -213,7 +212,7 @@ class BtrfsStore(BtrfsSource):
         """Make sure that no run is at work on a partial, and keep it so."""
         parents, _ = beneath.split(partial.path)
         with ExitStack() as stack:
-            directory_fd = stack.enter_context(beneath.opened(self._fd, parents))
+            directory_fd = stack.enter_context(beneath.opened(self._fd, parents, same_mount=True))
             if partial.link:
                 # The runs that build on it hold the directory that it is in.
                 if parents or self._lock_fd is None:
@@ -236,6 +235,10 @@ class BtrfsStore(BtrfsSource):
             yield
             with suppress(OSError):
                 landing.clear()
+        except UnavailableError:
+            with suppress(OSError, BusyError):
+                landing.clear()  # the other end has gone, so no transfer waits for the space
+            raise
         except Exception:
             with suppress(OSError, BusyError):
                 # The next transfer may need the space.
@@ -263,16 +266,14 @@ class BtrfsStore(BtrfsSource):
     def _room_for(self, path: str) -> Iterator[int]:
         """Open the directory in which `path` is to be made; leave no directory after a failure."""
         parents, _ = beneath.split(path)
-        made = beneath.make_directories(self._fd, parents)
+        made = beneath.make_directories(self._fd, parents, same_mount=True)
         try:
-            with beneath.opened(self._fd, parents) as directory_fd:
-                if beneath.exists(self._fd, path):
+            with beneath.opened(self._fd, parents, same_mount=True) as directory_fd:
+                if beneath.exists(self._fd, path, same_mount=True):
                     raise PathTakenError(
                         f"something else is at {os.path.join(self._path, path)}",
                         "move it away, or exclude this snapshot",
                     )
-                if file_system_id(directory_fd, path) != self._fsid:
-                    raise TransferError(f"another file system is mounted above {path}")
                 yield directory_fd
         except BaseException:
             beneath.remove_directories(self._fd, made)
@@ -286,7 +287,7 @@ class BtrfsStore(BtrfsSource):
         parents, name = beneath.split(path)
         gone = MissingError(f"{path} has gone or been replaced meanwhile; it was not deleted")
         try:
-            with beneath.opened(self._fd, [*parents, name]) as fd:
+            with beneath.opened(self._fd, [*parents, name], same_mount=True) as fd:
                 found = ioctl.subvolume_info(fd)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise gone from error
@@ -295,7 +296,7 @@ class BtrfsStore(BtrfsSource):
         listed = (subvolume.readonly, subvolume.received_uuid)
         if not unfinished and (found.readonly, found.received_uuid) != listed:
             raise MissingError(f"{path} has been changed meanwhile; it was not deleted")
-        with beneath.opened(self._fd, parents) as directory_fd:
+        with beneath.opened(self._fd, parents, same_mount=True) as directory_fd:
             ioctl.destroy_subvolume(directory_fd, os.fsencode(name))
 
 

@@ -13,6 +13,7 @@ from buttersink.btrfs.send import KernelSend, kernel_stream_version
 from buttersink.errors import (
     CorruptStreamError,
     MissingError,
+    RefusedError,
     TransferError,
     UnfaithfulStreamError,
     UsageError,
@@ -69,6 +70,7 @@ class BtrfsSource:
 
         Raises:
             UsageError: It does not exist, is no directory, or is itself a snapshot.
+            RefusedError: It lies in what a transfer has made.
             NotBtrfsError: It is not on btrfs.
             NotPermittedError: The kernel refuses to tell about subvolumes.
         """
@@ -83,6 +85,11 @@ class BtrfsSource:
         try:
             self._fsid = file_system_id(self._fd, path)
             self._catalogue = self._read_catalogue()
+            if self._catalogue.directory_is_ours:
+                raise RefusedError(
+                    f"{path} belongs to a transfer: ButterSink made it, and will remove it",
+                    "name the directory that it is in",
+                )
             if self._catalogue.directory_is_snapshot:
                 alone = path.rstrip("/")
                 raise UsageError(

@@ -11,43 +11,25 @@ without a path below the directory.
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from buttersink.model import Inventory, Partial, Problem, Snapshot
+from buttersink.stores.own_names import WORK_NAME, link_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from buttersink.btrfs.subvolumes import Quota, Subvolume
 
-_WORK_NAME: Final = re.compile(
-    r"\.buttersink-(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:part|new|link)"
-)
 _OLD_SUFFIX: Final = ".part"
 """ButterSink 0.6.9 renamed what it had failed to receive to `<path>.part`, or, if that was taken,
 to `<path>_<ISO date-time>.part`; it was still writable then, and had no received_uuid."""
 _OLD_GUARD: Final = (
     "it may be something else: an older ButterSink names its leftovers so, but so may you"
 )
-
-
-def work_name(uuid: UUID) -> str:
-    """Return the name of the subvolume in which a snapshot is received."""
-    return f".buttersink-{uuid}.part"
-
-
-def staged_name(uuid: UUID) -> str:
-    """Return the name of the finished subvolume before it gets its final name."""
-    return f".buttersink-{uuid}.new"
-
-
-def link_name(uuid: UUID) -> str:
-    """Return the name of a snapshot that is only there to build others on."""
-    return f".buttersink-{uuid}.link"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +43,7 @@ class Catalogue:
             links last.
         by_path: All subvolumes by path from the top-level subvolume.
         directory_is_snapshot: The directory itself is a read-only subvolume.
+        directory_is_ours: It is, or lies in, what ButterSink itself has made and will remove.
     """
 
     directory: str
@@ -68,6 +51,7 @@ class Catalogue:
     copies: Mapping[UUID, tuple[Subvolume, ...]]
     by_path: Mapping[str, Subvolume]
     directory_is_snapshot: bool
+    directory_is_ours: bool
 
     def inside(self, path: str) -> tuple[Subvolume, ...]:
         """Return the subvolumes below the relative `path`, innermost first."""
@@ -168,6 +152,7 @@ def make_catalogue(
         copies={identity: tuple(found) for identity, found in copies.items()},
         by_path=by_path,
         directory_is_snapshot=named is not None and named.readonly,
+        directory_is_ours=_work(directory) is not None,
     )
 
 
@@ -206,7 +191,7 @@ def _work(path: str) -> tuple[str, UUID] | None:
     """Return the outermost of our own that `path` is or lies in, and what it was to become."""
     parts = path.split("/")
     for number, part in enumerate(parts, start=1):
-        if match := _WORK_NAME.fullmatch(part):
+        if match := WORK_NAME.fullmatch(part):
             return "/".join(parts[:number]), UUID(match["uuid"])
     return None
 

@@ -25,7 +25,7 @@ from uuid import uuid4
 from buttersink.btrfs import ioctl
 from buttersink.btrfs.receive import ReceiveProcess
 from buttersink.errors import BusyError, PathTakenError, TransferError
-from buttersink.stores.catalogue import staged_name, work_name
+from buttersink.stores.own_names import staged_name, work_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import NoSpaceError, NotPermittedError, TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from buttersink.errors import ButterSinkError
+
+_DAMAGED: Final = "the file system can't read its data: see dmesg, and run btrfs scrub"
+_HINTS: Final[Mapping[int, str]] = {
+    errno.EROFS: "the file system, or a subvolume there, is read-only",
+    errno.EIO: _DAMAGED,
+    errno.EUCLEAN: _DAMAGED,
+    errno.ENOTEMPTY: "another subvolume is nested in it: delete that first",
+    errno.EXDEV: "something is mounted in the way: unmount it, or name that directory as the end",
+}
 
 
 def mapped_error(error: OSError, doing: str) -> ButterSinkError:
@@ -25,13 +36,5 @@ def mapped_error(error: OSError, doing: str) -> ButterSinkError:
             return NotPermittedError(message, "run as root: btrfs asks for CAP_SYS_ADMIN")
         case errno.ENOSPC | errno.EDQUOT:
             return NoSpaceError(message, "free some space and run again")
-        case errno.EROFS:
-            return TransferError(message, "the file system, or a subvolume there, is read-only")
-        case errno.EIO | errno.EUCLEAN:
-            return TransferError(
-                message, "the file system can't read its data: see dmesg, and run btrfs scrub"
-            )
-        case errno.ENOTEMPTY:
-            return TransferError(message, "another subvolume is nested in it: delete that first")
         case _:
-            return TransferError(message)
+            return TransferError(message, _HINTS.get(error.errno or 0, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from buttersink.model import Certainty, Diff, Size
@@ -30,13 +31,21 @@ def read_recorded_sizes(directory_fd: int, paths: Iterable[str]) -> Mapping[Diff
     for path in paths:
         parents, name = beneath.split(path)
         try:
-            with beneath.opened(directory_fd, parents) as fd:
+            with beneath.opened(directory_fd, parents, same_mount=True) as fd:
                 file_fd = _open_untouched(f"{name}.bs", fd)
-            with open(file_fd, "rb") as file:
-                found.update(as_sizes(file.read(MAX_BYTES)))
+            try:
+                if stat.S_ISREG(os.fstat(file_fd).st_mode):
+                    found.update(as_sizes(_read(file_fd)))
+            finally:
+                os.close(file_fd)
         except OSError:
             continue
     return found
+
+
+def _read(file_fd: int) -> bytes:
+    with open(file_fd, "rb", closefd=False) as file:
+        return file.read(MAX_BYTES)
 
 
 def _open_untouched(name: str, directory_fd: int) -> int:

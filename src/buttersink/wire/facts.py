@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import MAXYEAR, MINYEAR
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +21,14 @@ from buttersink.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from uuid import UUID
 
 _LONGEST_TEXT: Final = 16 << 10
 """Bytes of an error's message or hint; more than that nobody reads."""
+
+_PATHS_BYTES: Final = 1 << 19
+"""How many bytes of paths a message about a snapshot has; any number of copies may exist."""
 
 _KINDS: Final[Mapping[str, type[ButterSinkError]]] = {
     name: kind
@@ -92,6 +97,36 @@ def as_size(message: SizeFacts | NoSize) -> Size | ButterSinkError:
         return Size(message.nbytes, Certainty(message.certainty))
     except ValueError as error:
         raise ProtocolError(f"a size of unknown certainty: {message.certainty!r}") from error
+
+
+def snapshot_messages(snapshot: Snapshot) -> Iterator[SnapshotFacts]:
+    """Yield messages that tell of a snapshot with all of its paths, and none of which is long."""
+    rest = snapshot.paths
+    while True:
+        count, nbytes = 0, 0
+        for path in rest:
+            nbytes += len(as_bytes(path))
+            if count and nbytes > _PATHS_BYTES:
+                break
+            count += 1
+        yield snapshot_message(replace(snapshot, paths=rest[:count]))
+        rest = rest[count:]
+        if not rest:
+            return
+
+
+def as_snapshots(told: Iterable[SnapshotFacts]) -> list[Snapshot]:
+    """Return the snapshots of messages, of which several may tell of paths of the same one.
+
+    Raises:
+        ProtocolError: See `as_snapshot`.
+    """
+    found: dict[UUID, Snapshot] = {}
+    paths: dict[UUID, list[str]] = {}
+    for snapshot in map(as_snapshot, told):
+        found.setdefault(snapshot.uuid, snapshot)
+        paths.setdefault(snapshot.uuid, []).extend(snapshot.paths)
+    return [replace(snapshot, paths=tuple(paths[uuid])) for uuid, snapshot in found.items()]
 
 
 def snapshot_message(snapshot: Snapshot) -> SnapshotFacts:

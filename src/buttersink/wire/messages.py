@@ -4,9 +4,9 @@ A client asks, one request at a time; the server answers. Bulk requests take any
 things and are answered in one go, so that the number of round trips does not grow with them.
 Messages are msgpack of typed structs. Paths are bytes, as on the file system; times are aware.
 
-The first message of each side, the hello, is read whatever the other side's version is: fields
-may be added to it and never removed. All other messages may change with the version, which is
-the newest that both sides know.
+The first message of each side, the hello, and the failure that a server may say in its place are
+read whatever the other side's version is: fields may be added to them and never removed. All
+other messages may change with the version, which is the newest that both sides know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Final, TypeVar
-from uuid import UUID  # noqa: TC003 - msgspec reads the annotations
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +30,10 @@ _Path = Annotated[bytes, Meta(max_length=64 << 10)]
 _Text = Annotated[bytes, Meta(max_length=256 << 10)]
 _Time = Annotated[datetime, Meta(tz=True)]
 _Word = Annotated[str, Meta(max_length=200)]
+
+MAX_ASKED: Final = 100_000
+"""Of how many things one request may ask: the server does nothing else meanwhile."""
+_Uuids = Annotated[tuple[UUID, ...], Meta(max_length=MAX_ASKED)]
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +54,11 @@ class ClientHello(Hello, frozen=True, kw_only=True):
     """What a client says first.
 
     Attributes:
-        stall_seconds: A link on which nothing comes for so long is given up, on both sides.
+        stall_seconds: A link on which nothing comes for so long is given up, on both sides. The
+            server takes what is nearest to it, from a tenth of a second to a day.
     """
 
-    stall_seconds: Annotated[float, Meta(ge=0.1, le=86400)]
+    stall_seconds: float
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):
@@ -93,13 +98,16 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class ListSnapshots(Request, frozen=True, tag="inventory"):
-    """`Source.inventory`: some `Found`, then `Listed`."""
+    """`Source.inventory`: some `Found`, then `Listed`.
+
+    A snapshot with very many paths comes several times, with some of them each.
+    """
 
 
 class FindParents(Request, frozen=True, tag="parents"):
     """`Source.parents`: some `Found`, then `Done`."""
 
-    uuids: tuple[UUID, ...]
+    uuids: _Uuids
 
 
 class DiffAsked(msgspec.Struct, frozen=True, array_like=True):
@@ -113,20 +121,20 @@ class DiffAsked(msgspec.Struct, frozen=True, array_like=True):
 class Measure(Request, frozen=True, tag="measure"):
     """`Source.measure_each`: some `Measured`, then `Done`."""
 
-    diffs: tuple[DiffAsked, ...]
+    diffs: Annotated[tuple[DiffAsked, ...], Meta(max_length=MAX_ASKED)]
     options: Options
 
 
 class RecallSizes(Request, frozen=True, tag="recorded_sizes"):
     """`Source.recorded_sizes` of the snapshots with these identities: some `Recalled`, `Done`."""
 
-    uuids: tuple[UUID, ...]
+    uuids: _Uuids
 
 
 class FindTaken(Request, frozen=True, tag="taken"):
     """`Sink.taken`: `Taken`."""
 
-    paths: tuple[_Path, ...]
+    paths: Annotated[tuple[_Path, ...], Meta(max_length=MAX_ASKED)]
 
 
 class AskSpace(Request, frozen=True, tag="free_bytes"):
@@ -301,9 +309,11 @@ class RecordedSize(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Some of the snapshots that were asked for."""
+    """Some of the snapshots that were asked for, or what else a listing has."""
 
-    snapshots: tuple[SnapshotFacts, ...]
+    snapshots: tuple[SnapshotFacts, ...] = ()
+    partials: tuple[PartialFacts, ...] = ()
+    problems: tuple[ProblemFacts, ...] = ()
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -329,14 +339,12 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listed(Done, frozen=True, kw_only=True):
-    """The rest of `model.Inventory`, after its snapshots.
+    """The rest of `model.Inventory`, after all that is `Found`.
 
     Attributes:
         outside: Whether there are snapshots outside the directory, for `FindParents`.
     """
 
-    partials: tuple[PartialFacts, ...]
-    problems: tuple[ProblemFacts, ...]
     writable: _Count
     outside: bool
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import ButterSinkError, MissingError, ProtocolError
 from buttersink.model import Certainty, Diff, Inventory, Measurement, Mode, Size, StreamOptions
-from buttersink.stores.catalogue import link_name
 from buttersink.stores.estimates import estimate_size
+from buttersink.stores.own_names import link_name
 from buttersink.stores.ssh.streams import RemoteReader, RemoteWriter
 from buttersink.wire import messages
 from buttersink.wire.facts import (
@@ -20,12 +20,13 @@ from buttersink.wire.facts import (
     as_path,
     as_problem,
     as_size,
-    as_snapshot,
+    as_snapshots,
     asked,
     options_message,
 )
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import Done, encode
+from buttersink.wire.portions import portions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from buttersink.stores.ssh.conversation import Conversation
 
 _Reply = TypeVar("_Reply", bound="msgspec.Struct")
+
+_UUID_BYTES: Final = 16
 
 
 class SshStore:
@@ -93,7 +96,7 @@ class SshStore:
     def inventory(self) -> Inventory:
         """See `store.Source`."""
         doing = "listing the snapshots"
-        snapshots: list[Snapshot] = []
+        found: list[messages.Found] = []
         request = messages.ListSnapshots()
         for part in self._conversation.ask_for_many(
             request, messages.Found, messages.Listed, doing=doing
@@ -101,17 +104,17 @@ class SshStore:
             if isinstance(part, messages.Listed):
                 listed = part
             else:
-                with self._conversation.over_link(doing):
-                    snapshots += map(as_snapshot, part.snapshots)
+                found.append(part)
         self._note(listed)
         with self._conversation.over_link(doing):
-            partials = tuple(map(as_partial, listed.partials))
+            snapshots = as_snapshots(s for part in found for s in part.snapshots)
+            partials = tuple(as_partial(p) for part in found for p in part.partials)
         self._known = {s.uuid: s for s in snapshots}
         self._has_partials, self._has_outside = bool(partials), listed.outside
         return Inventory(
             snapshots=self._with_links(snapshots, partials),
             partials=partials,
-            problems=tuple(map(as_problem, listed.problems)),
+            problems=tuple(as_problem(p) for part in found for p in part.problems),
             writable=listed.writable,
         )
 
@@ -121,11 +124,17 @@ class SshStore:
         if not wanted or not self._has_outside:
             return ()
         doing = "looking for parents"
-        request = messages.FindParents(uuids=wanted)
-        parts = self._conversation.ask_for_many(request, messages.Found, Done, doing=doing)
-        told = [s for p in parts if isinstance(p, messages.Found) for s in p.snapshots]
+        told = [
+            snapshot
+            for some in portions(wanted, _uuid_bytes)
+            for part in self._conversation.ask_for_many(
+                messages.FindParents(uuids=some), messages.Found, Done, doing=doing
+            )
+            if isinstance(part, messages.Found)
+            for snapshot in part.snapshots
+        ]
         with self._conversation.over_link(doing):
-            found = list(map(as_snapshot, told))
+            found = as_snapshots(told)
             unasked = {s.uuid for s in found} - set(wanted)
             if unasked or any(s.paths for s in found):
                 raise ProtocolError("it tells of snapshots that nobody asked for")
@@ -156,6 +165,12 @@ class SshStore:
         self, measurements: Sequence[Measurement], options: StreamOptions
     ) -> Iterator[Size | ButterSinkError]:
         """See `store.Source`."""
+        for some in portions(measurements, lambda _: 3 * _UUID_BYTES):
+            yield from self._measure_some(some, options)
+
+    def _measure_some(
+        self, measurements: Sequence[Measurement], options: StreamOptions
+    ) -> Iterator[Size | ButterSinkError]:
         request = messages.Measure(
             diffs=tuple(asked(m.diff, m.limit) for m in measurements),
             options=options_message(options),
@@ -186,15 +201,14 @@ class SshStore:
 
     def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
         """See `store.Source`."""
-        uuids = tuple(s.uuid for s in snapshots if s.uuid in self._known)
-        if not uuids:
-            return {}
-        parts = self._conversation.ask_for_many(
-            messages.RecallSizes(uuids=uuids), messages.Recalled, Done, doing="reading old sizes"
-        )
+        uuids = (s.uuid for s in snapshots if s.uuid in self._known)
+        doing = "reading old sizes"
         return {
             Diff(size.to, size.parent): Size(size.nbytes, Certainty.ESTIMATE)
-            for part in parts
+            for some in portions(uuids, _uuid_bytes)
+            for part in self._conversation.ask_for_many(
+                messages.RecallSizes(uuids=some), messages.Recalled, Done, doing=doing
+            )
             if isinstance(part, messages.Recalled)
             for size in part.sizes
         }
@@ -213,16 +227,15 @@ class SshStore:
 
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
         """See `store.Sink`."""
-        wanted = tuple(paths)
-        if not wanted:
-            return frozenset()
         doing = "looking what is in the way"
-        request = messages.FindTaken(paths=tuple(map(as_bytes, wanted)))
-        taken = self._ask(request, messages.Taken, doing)
-        if any(index >= len(wanted) for index in taken.indices):
-            with self._conversation.over_link(doing):
-                raise ProtocolError("it tells of paths that nobody asked for")
-        return frozenset(wanted[index] for index in taken.indices)
+        found: list[bytes] = []
+        for some in portions(map(as_bytes, paths), len):
+            taken = self._ask(messages.FindTaken(paths=some), messages.Taken, doing)
+            if any(index >= len(some) for index in taken.indices):
+                with self._conversation.over_link(doing):
+                    raise ProtocolError("it tells of paths that nobody asked for")
+            found += (some[index] for index in taken.indices)
+        return frozenset(map(as_path, found))
 
     def free_bytes(self) -> int | None:
         """See `store.Sink`; the latest number that the server told.
@@ -369,3 +382,7 @@ class SshStore:
     def _describe(self, uuid: UUID) -> str:
         known = self._known.get(uuid)
         return str(uuid) if known is None else known.path
+
+
+def _uuid_bytes(_: UUID) -> int:
+    return _UUID_BYTES
