@@ -111,11 +111,3 @@ def test_what_is_listed_or_told_of_can_be_built_on(source: Offer, destination: E
 
 def test_an_end_that_may_be_changed_says_so(destination: End) -> None:
     assert destination.open().mode is Mode.WRITE
-
-
-def test_of_very_many_paths_those_that_are_taken_are_found(source: Offer, destination: End) -> None:
-    sink = destination.open()
-    carry(source.store, sink, source.diff("1"), "there")
-    many = [f"free {number}" for number in range(60_000)]
-    assert sink.taken([*many, "there"]) == {"there"}
-    assert sink.taken(["there", *many]) == {"there"}

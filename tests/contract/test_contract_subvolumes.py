@@ -292,3 +292,11 @@ def test_there_are_no_streams_to_hide_or_discard(source: Offer, destination: End
     with pytest.raises(MissingError):
         sink.discard(diff, "1")
     assert sink.inventory() == before
+
+
+def test_of_very_many_paths_those_that_are_taken_are_found(source: Offer, destination: End) -> None:
+    sink = destination.open()
+    carry(source.store, sink, source.diff("1"), "there")
+    many = [f"free {number}" for number in range(60_000)]
+    assert sink.taken([*many, "there"]) == {"there"}
+    assert sink.taken(["there", *many]) == {"there"}

@@ -19,6 +19,8 @@ from support.served_worlds import ServedWorld, made_stream, make_served_world, r
 from support.subvolume_facts import identity, own_uuid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import MakeFs
     from support.raw_client import Answer
 
@@ -342,7 +344,11 @@ class TestMounts:
             yield client
 
     def test_are_not_written_to(self, world: ServedWorld, client: RawClient) -> None:
-        before = sorted(world.outside.rglob("*"))
+        def times() -> dict[Path, int]:
+            places = (world.outside, world.outside / "deep")
+            return {p: os.stat(p).st_mtime_ns for top in places for p in (top, *top.iterdir())}
+
+        before = times()
         for path in ("plain/new", "plain/deep/new", "plain/newer/new"):
             uuid = uuid4()
             for answer in (
@@ -351,7 +357,7 @@ class TestMounts:
             ):
                 assert answer.failure.kind == "TransferError"
                 assert b"mounted in the way" in answer.failure.hint
-        assert sorted(world.outside.rglob("*")) == before
+        assert times() == before
 
     def test_are_not_looked_into(self, client: RawClient) -> None:
         paths = (b"plain/secret-1", b"plain/secret-live/base", b"plain/nothing", b"plain")
@@ -382,6 +388,6 @@ def test_a_listing_may_be_longer_than_a_message(world: ServedWorld) -> None:
     with world.server(Mode.READ) as client:
         answer = client.ask(messages.ListSnapshots())
     assert sum(map(len, answer.items)) > MAX_MESSAGE
-    assert max(map(len, answer.items)) < MAX_MESSAGE / 4
+    assert max(map(len, answer.items)) < MAX_MESSAGE / 6
     told = {p.uuid for part in answer.all_of(messages.Found) for p in part.partials}
     assert leftovers <= told
