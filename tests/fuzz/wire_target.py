@@ -19,6 +19,7 @@ from buttersink.wire.frames import (
     PreambleReader,
     encode_frame,
 )
+from buttersink.wire.modes import LEAST_MODE
 from fuzz.parts import FuzzInput
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _take_request(payload: bytes) -> None:
     except ProtocolError:
         return
     assert messages.decode_request(messages.encode(request)) == request
-    assert type(request) in messages.LEAST_MODE
+    assert type(request) in LEAST_MODE
     match request:
         case messages.Send() | messages.Receive():
             diff = facts.as_diff(request.diff)

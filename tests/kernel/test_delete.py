@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from buttersink.model import Diff, StreamOptions
+from buttersink.stores.btrfs import BtrfsStore
+from contract.arriving import at
 from support.command import Run, buttersink, directory, sync
 from support.history import simple_history
 from support.kernel_calls import create_subvolume, snapshot_read_only
@@ -53,6 +57,18 @@ def refused(done: Run, status: int, words: str) -> None:
 
 
 class TestDelete:
+    def test_leaves_what_is_being_sent_and_says_so(self, ends: tuple[Path, Path]) -> None:
+        source, destination = ends
+        with closing(BtrfsStore(str(destination))) as store:
+            uuid = at(store, "1").uuid
+            with store.send(Diff(uuid), StreamOptions()) as reader:
+                reader.readinto(memoryview(bytearray(100)))
+                done = buttersink("--delete", directory(source), directory(destination))
+
+        assert done.status == 3
+        assert "1 can't be deleted: it is being sent" in done.stderr
+        assert sorted(p.name for p in destination.iterdir()) == ["1", "2", "4"]
+
     def test_deletes_exactly_what_the_source_has_not(self, ends: tuple[Path, Path]) -> None:
         done = sync(*ends, "--delete")
 

@@ -12,7 +12,8 @@ import pytest
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind
-from buttersink.wire.messages import LEAST_MODE, AnyRequest, DiffAsked, Done
+from buttersink.wire.messages import AnyRequest, DiffAsked, Done
+from buttersink.wire.modes import LEAST_MODE
 from support.kernel_calls import create_subvolume
 from support.picture import assert_unchanged, assert_untouched, picture
 from support.raw_client import RawClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from buttersink.wire.messages import LEAST_MODE
+from buttersink.wire.modes import LEAST_MODE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "server-security.md"
 _ROW = re.compile(r"^\| (?P<verbs>`[a-z_`, ]+`) \| (?P<mode>[raw]) \|", re.MULTILINE)

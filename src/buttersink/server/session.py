@@ -24,6 +24,7 @@ from buttersink.wire.facts import (
 )
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import Done, encode
+from buttersink.wire.modes import LEAST_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,7 +104,7 @@ class Session:
 
     def _answer(self, request: messages.AnyRequest) -> None:
         try:
-            least = messages.LEAST_MODE[type(request)]
+            least = LEAST_MODE[type(request)]
             if least > self._mode:
                 raise RefusedError(
                     f"this server runs in mode {self._mode.letter}, and "

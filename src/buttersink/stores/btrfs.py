@@ -297,7 +297,14 @@ class BtrfsStore(BtrfsSource):
         if not unfinished and (found.readonly, found.received_uuid) != listed:
             raise MissingError(f"{path} has been changed meanwhile; it was not deleted")
         with beneath.opened(self._fd, parents, same_mount=True) as directory_fd:
-            ioctl.destroy_subvolume(directory_fd, os.fsencode(name))
+            try:
+                ioctl.destroy_subvolume(directory_fd, os.fsencode(name))
+            except PermissionError as error:
+                # Whoever has got here has all rights (fs/btrfs/ioctl.c, btrfs_delete_subvolume).
+                raise BusyError(
+                    f"{path} can't be deleted: it is being sent, or is mounted by default",
+                    "run again when that has ended",
+                ) from error
 
 
 @contextmanager

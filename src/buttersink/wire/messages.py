@@ -1,4 +1,4 @@
-"""What the two sides of a link say to each other, and which mode each request takes.
+"""What the two sides of a link say to each other.
 
 A client asks, one request at a time; the server answers. Bulk requests take any number of
 things and are answered in one go, so that the number of round trips does not grow with them.
@@ -12,7 +12,6 @@ other messages may change with the version, which is the newest that both sides 
 from __future__ import annotations
 
 from datetime import datetime
-from types import MappingProxyType
 from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
@@ -20,7 +19,6 @@ import msgspec
 from msgspec import Meta
 
 from buttersink.errors import ProtocolError
-from buttersink.model import Mode
 
 OLDEST_VERSION: Final = 1
 NEWEST_VERSION: Final = 1
@@ -218,28 +216,6 @@ AnyRequest = (
     | Delete
     | Clean
 )
-
-LEAST_MODE: Final = MappingProxyType[type[Request], Mode](
-    {
-        ListSnapshots: Mode.READ,
-        FindParents: Mode.READ,
-        Measure: Mode.READ,
-        RecallSizes: Mode.READ,
-        FindTaken: Mode.READ,
-        AskSpace: Mode.READ,
-        Send: Mode.READ,
-        Lock: Mode.APPEND,
-        Unlock: Mode.APPEND,
-        Create: Mode.APPEND,
-        Receive: Mode.APPEND,
-        Adopt: Mode.APPEND,
-        Release: Mode.APPEND,
-        Flush: Mode.APPEND,
-        Delete: Mode.WRITE,
-        Clean: Mode.WRITE,
-    }
-)
-"""The mode that a server must have been started in, at least, to do what is asked."""
 
 
 # What a server answers

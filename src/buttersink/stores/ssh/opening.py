@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
-from buttersink.errors import ButterSinkError, ProtocolError, RefusedError
+from buttersink.errors import ButterSinkError, ProtocolError, RefusedError, UsageError
 from buttersink.link import ForeignTextError, Link, LinkEndedError, LinkStalledError
 from buttersink.model import Mode
 from buttersink.stores.ssh.command import server_words
@@ -55,6 +56,11 @@ def open_ssh(
     Raises:
         ButterSinkError: It can't be reached or started, or the directory can't be served.
     """
+    if sys.getfilesystemencoding() != "utf-8":  # servers refuse other ones as well
+        raise UsageError(
+            "names of files are in another encoding than UTF-8 here",
+            "unset PYTHONUTF8, or run in a UTF-8 locale",
+        )
     host = escape(remote.login)
     process = SshProcess(remote, mode, sudo_user=sudo_user)
     try:
