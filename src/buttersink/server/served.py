@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from buttersink.model import Diff, Inventory, Partial, Size, Snapshot, StreamOptions
     from buttersink.store import Reader
     from buttersink.stores.catalogue import Catalogue
-    from buttersink.stores.passing import Receiving
 
 
 class ServedStore(BtrfsStore):
@@ -109,27 +108,8 @@ class ServedStore(BtrfsStore):
         with super().send(diff, options) as reader:
             yield reader
 
-    @contextmanager
-    def receive(
-        self,
-        diff: Diff,
-        path: str,
-        options: StreamOptions,
-        *,
-        expected: Size | None = None,
-        link: bool = False,
-        snapshot: Snapshot | None = None,
-    ) -> Iterator[Receiving]:
-        """See `store.Sink`; not under a name that ButterSink has for itself."""
-        _refuse_own_names(path)
-        with super().receive(
-            diff, path, options, expected=expected, link=link, snapshot=snapshot
-        ) as writer:
-            yield writer
-
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; only of what is below the directory, such as a link."""
-        _refuse_own_names(path)
         self._require(snapshot.uuid)
         super().adopt(snapshot, path)
 
@@ -145,6 +125,12 @@ class ServedStore(BtrfsStore):
                 "if it is a leftover, remove it there by hand: btrfs subvolume delete",
             )
         super().clean(partial)
+
+    def _vet_path(self, path: str) -> str:
+        """See `BtrfsStore`; nor may it be a name that ButterSink has for itself."""
+        if any(part.startswith(OWN_PREFIX) for part in path.split("/")):
+            raise UsageError(f"{path} is a name that ButterSink keeps to itself")
+        return super()._vet_path(path)
 
     def _copy(self, identity: UUID) -> Subvolume:
         """Return a copy below the directory, and only if there is none, one outside.
@@ -237,8 +223,3 @@ class _Sight:
         if snapshot.lineage is None:
             return None
         return str(uuid5(self._forebears.get(snapshot.lineage, snapshot.uuid), "lineage"))
-
-
-def _refuse_own_names(path: str) -> None:
-    if any(part.startswith(OWN_PREFIX) for part in path.split("/")):
-        raise UsageError(f"{path} is a name that ButterSink keeps to itself")

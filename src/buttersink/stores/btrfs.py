@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from buttersink.btrfs.subvolumes import Subvolume
     from buttersink.model import Diff, Partial, Size, Snapshot
-    from buttersink.store import Source
 
 _LOCK_SECONDS: Final = 3.0
 _LOCK_POLL_SECONDS: Final = 0.1
@@ -102,7 +101,7 @@ class BtrfsStore(BtrfsSource):
         A link gets a hidden name in the store's own directory, and leaves `path` alone.
         """
         del expected, snapshot  # nothing has to be prepared for a size, and nothing is recorded
-        beneath.split(path)
+        self._vet_path(path)
         target = link_name(diff.to) if link else path
         with self._mapped(f"receiving {path}"), self._room_for(target) as directory_fd:
             landing = Landing(directory_fd, diff.to)
@@ -125,13 +124,6 @@ class BtrfsStore(BtrfsSource):
                     process.finish()
                 self._placed[diff.to] = landing.commit(os.path.basename(target))
 
-    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> None:
-        """See `store.Sink`; there are no stored streams to copy."""
-        del source, diff, path, link
-
-    def stored_fraction(self) -> None:
-        """See `store.Sink`; it holds subvolumes."""
-
     def release(self, uuid: UUID) -> None:
         """See `store.Sink`; the next `flush` waits until its space is free."""
         self._refresh(uuid)
@@ -146,7 +138,7 @@ class BtrfsStore(BtrfsSource):
     def adopt(self, snapshot: Snapshot, path: str) -> None:
         """See `store.Sink`; a snapshot of the snapshot, which is then given its identity."""
         copy = self._copy(snapshot.uuid)
-        _, name = beneath.split(path)
+        name = self._vet_path(path)
         with self._mapped(f"putting {path} in place"), self._room_for(path) as directory_fd:
             source_fd = self._open_copy(copy)
             try:
@@ -172,16 +164,6 @@ class BtrfsStore(BtrfsSource):
             raise MissingError(f"{path} is not the snapshot {uuid} (any more); it was not deleted")
         with self._mapped(f"deleting {path}"):
             self._destroy(copy, path)
-
-    def hide(self, uuid: UUID, path: str) -> None:
-        """See `store.Sink`; it holds no streams."""
-        del uuid
-        raise MissingError(f"{path} is no stored stream")
-
-    def discard(self, diff: Diff, path: str) -> None:
-        """See `store.Sink`; it holds no streams."""
-        del diff
-        raise MissingError(f"{path} is no stored stream")
 
     def clean(self, partial: Partial) -> None:
         """See `store.Sink`; of what may not be ours nothing but the subvolume itself goes."""
@@ -261,6 +243,14 @@ class BtrfsStore(BtrfsSource):
             return landing.prepare(parent_fd)
         finally:
             os.close(parent_fd)
+
+    def _vet_path(self, path: str) -> str:
+        """Check where a snapshot is to be; return its name there.
+
+        Raises:
+            UsageError: It is no path below the directory.
+        """
+        return beneath.split(path)[1]
 
     @contextmanager
     def _room_for(self, path: str) -> Iterator[int]:

@@ -27,6 +27,7 @@ from buttersink.stores.old_sizes import read_recorded_sizes
 from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stores.opening import file_system_id, machine_wide_id, open_directory
 from buttersink.stores.passing import Rewritten, Watched
+from buttersink.stores.subvolume_end import SubvolumeEnd
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
 
@@ -45,7 +46,7 @@ _MAX_STREAM_VERSION: Final = 2
 """Version 3 carries fs-verity, which `btrfs receive` does not know."""
 
 
-class BtrfsSource:
+class BtrfsSource(SubvolumeEnd):
     """The snapshots below one directory of a btrfs file system; implements `store.Source`.
 
     Nothing here changes the file system.
@@ -173,18 +174,6 @@ class BtrfsSource:
         """See `store.Source`; from the files `<path>.bs` beside snapshots."""
         paths = [path for snapshot in snapshots for path in snapshot.paths]
         return read_recorded_sizes(self._fd, paths) if not self._missing else {}
-
-    def notes(self) -> tuple[str, ...]:
-        """See `store.Source`."""
-        return ()
-
-    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
-        """See `store.Source`; nothing on a file system is archived."""
-        del diffs
-        return {}
-
-    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
-        """See `store.Source`; nothing on a file system is archived."""
 
     @contextmanager
     def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:

@@ -101,7 +101,7 @@ class Conversation:
             doing: What is tried, for messages.
         """
         if self._lost:
-            raise UnavailableError(f"{self.host}: {doing}: the link is lost")
+            raise UnavailableError(f"{self.host}: {doing}: the connection is lost", AGAIN)
         try:
             yield
         except LinkEndedError as error:
@@ -116,9 +116,7 @@ class Conversation:
                 raise  # an inner block has told it
             self.close()
             raise ProtocolError(f"{self.host}: {doing}: {error.message}", error.hint) from error
-        except Exception:
-            raise
-        except GeneratorExit:
+        except (Exception, GeneratorExit):
             raise
         except BaseException:
             self._lose()  # who knows in the middle of what we were

@@ -94,22 +94,26 @@ def _greet(
         frame = link.next()
     except ForeignTextError as error:
         raise process.failure(_STARTING, strays=error.text, seen=error) from error
+    except ProtocolError as error:
+        message = f"{conversation.host}: {_STARTING}: {error.message}"
+        raise ProtocolError(message, error.hint) from error
     except (LinkEndedError, LinkStalledError) as error:
         strays = None if begun else b""
         raise process.failure(_STARTING, strays=strays, seen=error) from error
     link.stall_seconds = stall_seconds
-    if frame.kind is Kind.ERROR:
-        raise conversation.error_in(frame)
-    if frame.kind is not Kind.HELLO:
-        raise ProtocolError(f"{conversation.host}: {frame.kind.name} came first")
-    _check_version(mine, decode(frame.payload, Hello), conversation.host)
-    return decode(frame.payload, ServerHello)
+    with conversation.over_link(_STARTING):
+        if frame.kind is Kind.ERROR:
+            raise conversation.error_in(frame)
+        if frame.kind is not Kind.HELLO:
+            raise ProtocolError(f"{frame.kind.name} came first")
+        _check_version(mine, decode(frame.payload, Hello), conversation.host)
+        return decode(frame.payload, ServerHello)
 
 
 def _check_version(mine: Hello, its: Hello, host: str) -> None:
     if common_version(mine, its) is not None:
         return
-    older = f"{host}" if its.newest < mine.oldest else "this host"
+    older = host if its.newest < mine.oldest else "this host"
     raise ButterSinkError(
         f"{host} runs ButterSink {escape(its.release)}, which does not speak with "
         f"{__version__} here",

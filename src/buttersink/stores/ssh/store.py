@@ -12,6 +12,7 @@ from buttersink.model import Certainty, Diff, Inventory, Measurement, Mode, Size
 from buttersink.stores.estimates import estimate_size
 from buttersink.stores.own_names import link_name
 from buttersink.stores.ssh.streams import RemoteReader, RemoteWriter
+from buttersink.stores.subvolume_end import SubvolumeEnd
 from buttersink.wire import messages
 from buttersink.wire.facts import (
     as_bytes,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from buttersink.model import Partial, Snapshot
-    from buttersink.store import Reader, Source, Writer
+    from buttersink.store import Reader, Writer
     from buttersink.stores.ssh.conversation import Conversation
 
 _Reply = TypeVar("_Reply", bound="msgspec.Struct")
@@ -43,7 +44,7 @@ _Reply = TypeVar("_Reply", bound="msgspec.Struct")
 _UUID_BYTES: Final = 16
 
 
-class SshStore:
+class SshStore(SubvolumeEnd):
     """The snapshots below one directory on another host; implements `store.Sink`."""
 
     def __init__(
@@ -213,18 +214,6 @@ class SshStore:
             for size in part.sizes
         }
 
-    def notes(self) -> tuple[str, ...]:
-        """See `store.Source`."""
-        return ()
-
-    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
-        """See `store.Source`; nothing on a file system is archived."""
-        del diffs
-        return {}
-
-    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
-        """See `store.Source`; nothing on a file system is archived."""
-
     def taken(self, paths: Iterable[str]) -> frozenset[str]:
         """See `store.Sink`."""
         doing = "looking what is in the way"
@@ -247,9 +236,6 @@ class SshStore:
         if not self._free_known:
             self._ask(messages.AskSpace(), Done, "asking for free space")
         return self._free_bytes
-
-    def stored_fraction(self) -> None:
-        """See `store.Sink`; it holds subvolumes."""
 
     # Streams
 
@@ -306,10 +292,6 @@ class SshStore:
             raise
         self._note(writer.finish())
 
-    def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> None:
-        """See `store.Sink`; there are no stored streams to copy."""
-        del source, diff, path, link
-
     # What changes the directory
 
     @contextmanager
@@ -336,16 +318,6 @@ class SshStore:
         """See `store.Sink`."""
         request = messages.Delete(uuid=uuid, path=as_bytes(path))
         self._ask(request, Done, f"deleting {path}")
-
-    def hide(self, uuid: UUID, path: str) -> None:
-        """See `store.Sink`; it holds no streams."""
-        del uuid
-        raise MissingError(f"{path} is no stored stream")
-
-    def discard(self, diff: Diff, path: str) -> None:
-        """See `store.Sink`; it holds no streams."""
-        del diff
-        raise MissingError(f"{path} is no stored stream")
 
     def clean(self, partial: Partial) -> None:
         """See `store.Sink`."""
