@@ -28,6 +28,14 @@ class Mode(IntEnum):
         return "raw"[self.value]
 
 
+class Receiver(Enum):
+    """What makes a subvolume of a stream."""
+
+    OWN = "buttersink"
+    BTRFS_PROGS = "btrfs-progs"
+    """The program `btrfs receive`, which can't go on with a stream that was interrupted."""
+
+
 class Certainty(Enum):
     """How far the number in a `Size` can be relied on."""
 
@@ -76,6 +84,38 @@ class Diff:
 
     to: UUID
     parent: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a send stream has come, at the boundary of a command.
+
+    Attributes:
+        offset: Bytes of the stream.
+        plain_bytes: The same, counted as sizes are measured: as if it were not compressed.
+        digest: Of those bytes of the stream, see `stream.digest`.
+    """
+
+    offset: int
+    plain_bytes: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What an interrupted receive can go on from.
+
+    Attributes:
+        diff: What was being received.
+        options: How its stream was made; another kind is another stream.
+        position: What of it has been received for good.
+        expected: Size of the whole plain stream, as far as it was known.
+    """
+
+    diff: Diff
+    options: StreamOptions
+    position: Position
+    expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +188,8 @@ class Partial:
             somebody may be at work on it. Empty if it may go.
         link: It is a whole snapshot, which was only needed to build others on (see
             `Transfer.link`), and should have been released at the end of its run.
+        checkpoint: What receiving the same stream again goes on from, at an end that holds
+            subvolumes; None if it would begin anew.
     """
 
     path: str
@@ -156,6 +198,7 @@ class Partial:
     nbytes: int | None = None
     guarded: str = ""
     link: bool = False
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Measurement,
         Mode,
         Partial,
+        Position,
         Size,
         Snapshot,
         StreamOptions,
@@ -39,7 +40,17 @@ class Writer(Protocol):
 
     @property
     def plain_bytes(self) -> int:
-        """Bytes of the stream so far, counted as `Source.measure` counts: as if not compressed."""
+        """Bytes of the stream so far, counted as `Source.measure` counts: as if not compressed.
+
+        With those that an interrupted transfer has received, see `resume`.
+        """
+
+    @property
+    def resume(self) -> Position | None:
+        """What of the stream is here already, from an interrupted transfer of the same stream.
+
+        Then only what follows is to be written: pass it to `Source.send`.
+        """
 
     def write(self, data: memoryview, /) -> None:
         """Take all of `data`, any part of the stream.
@@ -156,17 +167,48 @@ class Source(Protocol):
             TransferError: The service would not.
         """
 
-    def send(self, diff: Diff, options: StreamOptions) -> AbstractContextManager[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> AbstractContextManager[Reader]:
         """Make the stream of `diff`.
 
         The block's normal end means that the producer ended well and the stream was whole
         if it was read to the end. Leaving the block with an exception stops the producer.
 
+        Args:
+            diff: Of what.
+            options: How.
+            resume: Leave out the beginning of the stream, up to there.
+
         Raises:
             MissingError: This end has not both snapshots of the diff.
+            RestartError: On reading: the beginning is not what it was when it was received.
             TransferError: On leaving the block: the producer failed; with its reason.
             UnfaithfulStreamError: On leaving the block: the stream turned out not to be what
                 the snapshot holds. Without compression, or in full, it may be.
+        """
+
+    def outline(self, diff: Diff, version: int) -> AbstractContextManager[Reader]:
+        """Make the stream of `diff` without the data of files: what changed, but not to what.
+
+        UPDATE_EXTENT commands stand for those that write data. The promises are those of `send`.
+
+        Raises:
+            MissingError: This end has not both snapshots of the diff, or holds streams.
+        """
+
+    @property
+    def lost(self) -> bool:
+        """Whether the end can't be used any more, unless `reconnect` gets it back."""
+
+    def reconnect(self) -> None:
+        """Get an end back that is `lost`; with the lock, if that was held.
+
+        What was asked for when it was lost may have been done or not.
+
+        Raises:
+            UnavailableError, BusyError: Not by now; it may be tried again.
+            ButterSinkError: It is not what it was.
         """
 
     def close(self) -> None:
@@ -222,6 +264,7 @@ class Sink(Source, Protocol):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> AbstractContextManager[Writer]:
         """Store the stream of `diff` so that its snapshot is at the relative `path`.
 
@@ -238,6 +281,7 @@ class Sink(Source, Protocol):
             link: The snapshot is only to build others on: it is kept out of the snapshots.
                 `release` removes it, at an end of subvolumes; `path` need not be free there.
             snapshot: What the sender knows of the snapshot, to be recorded where that is done.
+            fresh: Begin anew, whatever an interrupted transfer has left.
 
         Raises:
             UsageError: `path` is not a path below the directory.

@@ -29,6 +29,8 @@ from buttersink.model import (
     StreamOptions,
 )
 from buttersink.stores.one_by_one import measure_one_by_one
+from buttersink.stores.resuming import drop_beginning
+from buttersink.stores.staying import StayingEnd
 from buttersink.stream.format import HEADER_SIZE
 from buttersink.stream.guard import Expectation, StreamGuard
 from contract.memory_disk import Kept, directories
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.errors import ButterSinkError
-    from buttersink.model import Measurement
+    from buttersink.model import Measurement, Position
     from buttersink.store import Reader, Source, Writer
     from contract.memory_disk import MemoryDisk
 
 
-class MemoryStore:
+class MemoryStore(StayingEnd):
     """The snapshots below one directory of a memory disk; implements `store.Sink`.
 
     Args:
@@ -138,9 +140,18 @@ class MemoryStore:
         """See `store.Source`; nothing is archived."""
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
         """See `store.Source`."""
-        yield io.BytesIO(self._stream(diff, options))
+        stream = io.BytesIO(self._stream(diff, options))
+        drop_beginning(stream, resume)
+        yield stream
+
+    @contextmanager
+    def outline(self, diff: Diff, version: int) -> Iterator[Reader]:
+        """See `store.Source`; of what there is in memory, nothing is left out."""
+        yield io.BytesIO(self._stream(diff, StreamOptions(version=version)))
 
     # Adding
 
@@ -184,9 +195,10 @@ class MemoryStore:
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Writer]:
         """See `store.Sink`; a stream that failed after its head leaves a partial."""
-        del expected, snapshot
+        del expected, snapshot, fresh
         final = self._full(path)
         if link:
             final = self._full(_link_name(diff.to))
@@ -349,6 +361,10 @@ class _Receiving:
     @property
     def plain_bytes(self) -> int:
         return self._guard.plain_bytes
+
+    @property
+    def resume(self) -> None:
+        """It keeps nothing of what was interrupted."""
 
     def write(self, data: memoryview) -> None:
         for part in self._guard.push(data):

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
     from buttersink.errors import ButterSinkError
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Inventory, Measurement, Size, Snapshot, StreamOptions
+    from buttersink.model import (
+        Diff,
+        Inventory,
+        Measurement,
+        Position,
+        Size,
+        Snapshot,
+        StreamOptions,
+    )
     from buttersink.store import Reader
     from conftest import MakeFs
     from support.loopfs import LoopFs
@@ -110,8 +118,10 @@ class BreakingSource:
         return self._store.estimate(diff)
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
-        with self._store.send(diff, options) as stream:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
+        with self._store.send(diff, options, resume=resume) as stream:
             if self._broke:
                 yield stream
                 return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.events import Event, Finished
-    from buttersink.model import Diff, Partial, Snapshot
+    from buttersink.model import Diff, Partial, Position, Snapshot
     from buttersink.plan import Plan
     from buttersink.store import Reader, Sink, Source, Writer
 
@@ -96,8 +96,9 @@ class ReadOnlyStore(MemoryStore):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> NoReturn:
-        del expected, link, snapshot
+        del expected, link, snapshot, fresh
         raise AssertionError(f"receive {diff} at {path} as {options}")
 
     def copy(self, source: Source, diff: Diff, path: str, *, link: bool = False) -> NoReturn:
@@ -144,11 +145,18 @@ class RecordingStore(MemoryStore):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Writer]:
         self.changes.append(f"receive link {path}" if link else f"receive {path}")
         self.options.append(options)
         with super().receive(
-            diff, path, options, expected=expected, link=link, snapshot=snapshot
+            diff,
+            path,
+            options,
+            expected=expected,
+            link=link,
+            snapshot=snapshot,
+            fresh=fresh,
         ) as writer:
             yield writer
 
@@ -201,10 +209,17 @@ class RefusingStore(MemoryStore):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Writer]:
         self._refuse(path)
         with super().receive(
-            diff, path, options, expected=expected, link=link, snapshot=snapshot
+            diff,
+            path,
+            options,
+            expected=expected,
+            link=link,
+            snapshot=snapshot,
+            fresh=fresh,
         ) as writer:
             yield writer
 
@@ -250,9 +265,11 @@ class UnmeasurableStore(MemoryStore):
         return super().estimate(diff)
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
         self._fail(diff)
-        with super().send(diff, options) as reader:
+        with super().send(diff, options, resume=resume) as reader:
             yield reader
 
     def _fail(self, diff: Diff) -> None:
@@ -278,8 +295,10 @@ class BreakingStore(MemoryStore):
         self._after = after
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
-        with super().send(diff, options) as reader:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
+        with super().send(diff, options, resume=resume) as reader:
             if self._after is None:
                 with failing_at_exit(reader, self._error) as whole:
                     yield whole
@@ -303,8 +322,10 @@ class UnfaithfulStore(MemoryStore):
         return StreamOptions(version=2, compressed=True)
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
-        with super().send(diff, options) as reader:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
+        with super().send(diff, options, resume=resume) as reader:
             yield reader
         if options.compressed or (diff.parent is not None and not self._compressed_only):
             raise UnfaithfulStreamError("it lacks something")

@@ -37,6 +37,10 @@ class Collecting:
     def plain_bytes(self) -> int:
         return 2 * len(self.kept)
 
+    @property
+    def resume(self) -> None:
+        return None
+
     def write(self, data: memoryview) -> None:
         if len(self.kept) + len(data) > self.room:
             raise TransferError("no room")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.btrfs.subvolumes import Subvolume
-    from buttersink.model import Diff, Inventory, Partial, Size, Snapshot, StreamOptions
+    from buttersink.model import Diff, Inventory, Partial, Position, Size, Snapshot, StreamOptions
     from buttersink.store import Reader
     from buttersink.stores.catalogue import Catalogue
 
@@ -102,10 +102,20 @@ class ServedStore(BtrfsStore):
         return super().measure(diff, options, limit)
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
         """See `store.Source`; only of snapshots below the directory."""
         self._require(diff.to)
-        with super().send(diff, options) as reader:
+        with super().send(diff, options, resume=resume) as reader:
+            yield reader
+
+    @contextmanager
+    def outline(self, diff: Diff, version: int) -> Iterator[Reader]:
+        """See `store.Source`; only between snapshots below the directory."""
+        for uuid in filter(None, (diff.to, diff.parent)):
+            self._require(uuid)
+        with super().outline(diff, version) as reader:
             yield reader
 
     def adopt(self, snapshot: Snapshot, path: str) -> None:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from buttersink.errors import ButterSinkError, MissingError, ProtocolError, RefusedError
 from buttersink.link import LinkEndedError, LinkStalledError
-from buttersink.model import Measurement, Mode
+from buttersink.model import Measurement, Mode, Size
 from buttersink.server.complaints import complain, described
 from buttersink.wire import messages
 from buttersink.wire.facts import (
     as_diff,
     as_options,
     as_path,
+    as_position,
     failure_message,
     partial_message,
+    place_message,
     problem_message,
     size_message,
     snapshot_messages,
@@ -28,6 +30,7 @@ from buttersink.wire.modes import LEAST_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     import msgspec
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from buttersink.link import Link
     from buttersink.model import Snapshot
     from buttersink.server.served import ServedStore
-    from buttersink.store import Writer
+    from buttersink.store import Reader, Writer
 
 _DATA_BYTES: Final = 256 << 10
 """Of a frame of DATA: enough that headers don't matter, and little enough to be interrupted."""
@@ -143,8 +146,12 @@ class Session:
                 self._find_taken(paths)
             case messages.AskSpace():
                 self._done()
-            case messages.Send():
-                self._send(request)
+            case messages.Send(diff=diff, options=options, resume=resume):
+                self._pass(
+                    store.send(as_diff(diff), as_options(options), resume=as_position(resume))
+                )
+            case messages.Outline(diff=diff, version=version):
+                self._pass(store.outline(as_diff(diff), version))
             case messages.Lock():
                 self._take_lock()
                 self._done()
@@ -229,9 +236,9 @@ class Session:
 
     # Streams
 
-    def _send(self, request: messages.Send) -> None:
+    def _pass(self, stream: AbstractContextManager[Reader]) -> None:
         buffer = memoryview(bytearray(_DATA_BYTES))
-        with self._store.send(as_diff(request.diff), as_options(request.options)) as reader:
+        with stream as reader:
             while count := reader.readinto(buffer):
                 self._link.send(Kind.DATA, buffer[:count])
                 self._stop_if_cancelled()
@@ -242,11 +249,16 @@ class Session:
         with (
             self._changing(),
             self._store.receive(
-                diff, as_path(request.path), as_options(request.options), link=request.link
+                diff,
+                as_path(request.path),
+                as_options(request.options),
+                expected=None if request.expected is None else Size(request.expected),
+                link=request.link,
+                fresh=request.fresh,
             ) as writer,
         ):
             self._stream_comes = True
-            self._reply(messages.Ready())
+            self._reply(messages.Ready(resume=place_message(writer.resume)))
             for data in self._stream(writer):
                 writer.write(data)
         if request.link:

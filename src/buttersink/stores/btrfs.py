@@ -95,6 +95,7 @@ class BtrfsStore(BtrfsSource):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Receiving]:
         """See `store.Sink`; by `btrfs receive`, confined as `landing` describes.
 

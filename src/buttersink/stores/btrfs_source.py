@@ -27,6 +27,8 @@ from buttersink.stores.old_sizes import read_recorded_sizes
 from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stores.opening import file_system_id, machine_wide_id, open_directory
 from buttersink.stores.passing import Rewritten, Watched
+from buttersink.stores.resuming import drop_beginning
+from buttersink.stores.staying import StayingEnd
 from buttersink.stores.subvolume_end import SubvolumeEnd
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 from buttersink.stream.size import StubMeter
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from buttersink.btrfs.ioctl import SubvolumeInfo
     from buttersink.btrfs.subvolumes import Subvolume
     from buttersink.errors import ButterSinkError
-    from buttersink.model import Diff, Inventory, Measurement, Snapshot
+    from buttersink.model import Diff, Inventory, Measurement, Position, Snapshot
     from buttersink.store import Reader
 
 _MEASURE_BUFFER: Final = 1 << 18
@@ -46,7 +48,7 @@ _MAX_STREAM_VERSION: Final = 2
 """Version 3 carries fs-verity, which `btrfs receive` does not know."""
 
 
-class BtrfsSource(SubvolumeEnd):
+class BtrfsSource(SubvolumeEnd, StayingEnd):
     """The snapshots below one directory of a btrfs file system; implements `store.Source`.
 
     Nothing here changes the file system.
@@ -176,7 +178,9 @@ class BtrfsSource(SubvolumeEnd):
         return read_recorded_sizes(self._fd, paths) if not self._missing else {}
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
         """See `store.Source`.
 
         Raises:
@@ -197,17 +201,24 @@ class BtrfsSource(SubvolumeEnd):
         )
         flags = ioctl.SEND_COMPRESSED if options.compressed else 0
         with self._kernel_send(diff, flags, options.version) as stream:
+            reader: Reader = stream
             if rewritten:
-                yield Rewritten(stream, guard)
+                reader = Rewritten(stream, guard)
             elif options.compressed:
-                yield Watched(stream, guard)
-            else:
-                yield stream
+                reader = Watched(stream, guard)
+            drop_beginning(reader, resume)
+            yield reader
         # Of streams known to go wrong in the kernel, make sure before the receiver commits.
         if diff.parent is not None and (diff, options.version) not in self._measured:
             self.measure(diff, options)
         if options.compressed and guard.ended:
             self._check_compressed(diff, options, guard.plain_bytes)
+
+    @contextmanager
+    def outline(self, diff: Diff, version: int) -> Iterator[Reader]:
+        """See `store.Source`."""
+        with self._kernel_send(diff, ioctl.SEND_NO_FILE_DATA, version) as stream:
+            yield stream
 
     def _check_compressed(self, diff: Diff, options: StreamOptions, plain_bytes: int) -> None:
         """Check that a stream with compressed data has all that an uncompressed one would have.

@@ -93,6 +93,10 @@ class Deposit:
         return self._guard.plain_bytes
 
     @property
+    def resume(self) -> None:
+        """See `store.Writer`; the whole stream is taken, and what of it is stored is not sent."""
+
+    @property
     def stored_bytes(self) -> int:
         """See `store.StoredWriter`."""
         return self._begun[0].object_bytes if self._begun else 0

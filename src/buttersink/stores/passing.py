@@ -25,6 +25,10 @@ class Receiving:
         """See `store.Writer`."""
         return self._guard.plain_bytes
 
+    @property
+    def resume(self) -> None:
+        """See `store.Writer`; `btrfs receive` can't go on with what was interrupted."""
+
     def write(self, data: memoryview) -> None:
         """See `store.Writer`."""
         for part in self._guard.push(data):

@@ -111,8 +111,10 @@ class StreamStore(StreamSource):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Deposit]:
-        """See `store.Sink`."""
+        """See `store.Sink`; an interrupted upload is gone on with by its parts, if they equal."""
+        del fresh
         _vet(path)
         self._refuse_taken(diff, path)
         if diff.parent is not None:

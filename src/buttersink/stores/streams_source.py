@@ -13,7 +13,9 @@ from buttersink.stores.crew import Crew
 from buttersink.stores.fetching import StoredStream, find_seek_table
 from buttersink.stores.old_sizes import MAX_BYTES, as_sizes
 from buttersink.stores.one_by_one import measure_one_by_one
+from buttersink.stores.resuming import drop_beginning
 from buttersink.stores.shelved import Shelved
+from buttersink.stores.staying import StayingEnd
 from buttersink.stream.format import NEWEST_VERSION
 from buttersink.stream.guard import Expectation, StreamGuard
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.errors import ButterSinkError
-    from buttersink.model import Diff, Inventory, Measurement, Snapshot
+    from buttersink.model import Diff, Inventory, Measurement, Position, Snapshot
     from buttersink.stored.receipt import Receipt
     from buttersink.stores.holdings import Holding, Holdings
     from buttersink.stores.shelf import Shelf
@@ -33,7 +35,7 @@ _log: Final = logging.getLogger(__name__)
 _ARCHIVED: Final = "--thaw DAYS asks for them; that takes hours, then run again"
 
 
-class StreamSource:
+class StreamSource(StayingEnd):
     """The streams below a prefix of a shelf; implements `store.Source`."""
 
     def __init__(self, shelf: Shelf, prefix: str, *, name: str, storing: Storing) -> None:
@@ -131,7 +133,9 @@ class StreamSource:
             self.shelf.unarchive(self.best(diff).thing, days)
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[StoredStream]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[StoredStream]:
         """See `store.Source`."""
         holding = self.best(diff)
         if holding.thing.archived and (why := self.shelf.readable(holding.thing)):
@@ -144,7 +148,7 @@ class StreamSource:
             )
         )
         with Crew(self._storing.jobs, "fetch") as crew:
-            yield StoredStream(
+            stream = StoredStream(
                 self.shelf,
                 holding.thing,
                 compressed=holding.entry.compressed,
@@ -153,6 +157,18 @@ class StreamSource:
                 crew=crew,
                 ahead=self._storing.jobs,
             )
+            drop_beginning(stream, resume)
+            yield stream
+
+    @contextmanager
+    def outline(self, diff: Diff, version: int) -> Iterator[StoredStream]:
+        """See `store.Source`; what is stored has all data in it."""
+        del version
+        raise MissingError(
+            f"{self.name} holds streams, of which {diff.to} would have to be read in full",
+            "restore both snapshots to a btrfs file system, and compare them there",
+        )
+        yield  # what makes it a context manager
 
     def receipt(self, holding: Holding) -> Receipt | None:
         """Return what was written when a stream was stored; None if there is nothing of use."""

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink import errors
 from buttersink.errors import ButterSinkError, ProtocolError
-from buttersink.model import Certainty, Diff, Partial, Problem, Size, Snapshot, StreamOptions
+from buttersink.model import (
+    Certainty,
+    Checkpoint,
+    Diff,
+    Partial,
+    Position,
+    Problem,
+    Size,
+    Snapshot,
+    StreamOptions,
+)
 from buttersink.wire.messages import (
+    CheckpointFacts,
     DiffAsked,
     Failure,
     NoSize,
     Options,
     PartialFacts,
+    Place,
     ProblemFacts,
     SizeFacts,
     SnapshotFacts,
@@ -65,6 +77,43 @@ def options_message(options: StreamOptions) -> Options:
 def as_options(message: Options) -> StreamOptions:
     """Return the stream options of a message."""
     return StreamOptions(version=message.version, compressed=message.compressed)
+
+
+def place_message(position: Position | None) -> Place | None:
+    """Return a position as it travels."""
+    if position is None:
+        return None
+    return Place(offset=position.offset, plain_bytes=position.plain_bytes, digest=position.digest)
+
+
+def as_position(place: Place | None) -> Position | None:
+    """Return the position of a message."""
+    if place is None:
+        return None
+    return Position(offset=place.offset, plain_bytes=place.plain_bytes, digest=place.digest)
+
+
+def _checkpoint_message(checkpoint: Checkpoint) -> CheckpointFacts:
+    position = checkpoint.position
+    return CheckpointFacts(
+        to=checkpoint.diff.to,
+        parent=checkpoint.diff.parent,
+        options=options_message(checkpoint.options),
+        position=Place(
+            offset=position.offset, plain_bytes=position.plain_bytes, digest=position.digest
+        ),
+        expected=checkpoint.expected,
+    )
+
+
+def _as_checkpoint(message: CheckpointFacts) -> Checkpoint:
+    place = message.position
+    return Checkpoint(
+        diff=Diff(message.to, message.parent),
+        options=as_options(message.options),
+        position=Position(offset=place.offset, plain_bytes=place.plain_bytes, digest=place.digest),
+        expected=message.expected,
+    )
 
 
 def failure_message(error: ButterSinkError) -> Failure:
@@ -180,6 +229,7 @@ def partial_message(partial: Partial) -> PartialFacts:
         nbytes=partial.nbytes,
         guarded=_text(partial.guarded),
         link=partial.link,
+        checkpoint=_checkpoint_message(partial.checkpoint) if partial.checkpoint else None,
     )
 
 
@@ -195,6 +245,7 @@ def as_partial(message: PartialFacts) -> Partial:
         nbytes=message.nbytes,
         guarded=as_path(message.guarded),
         link=message.link,
+        checkpoint=_as_checkpoint(message.checkpoint) if message.checkpoint else None,
     )
 
 

@@ -19,9 +19,11 @@ import msgspec
 from msgspec import Meta
 
 from buttersink.errors import ProtocolError
+from buttersink.model import Receiver
 
-OLDEST_VERSION: Final = 1
-NEWEST_VERSION: Final = 1
+OLDEST_VERSION: Final = 2
+NEWEST_VERSION: Final = 2
+"""Version 1 was that of the third alpha release, which could not go on with a stream."""
 
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Path = Annotated[bytes, Meta(max_length=64 << 10)]
@@ -54,9 +56,11 @@ class ClientHello(Hello, frozen=True, kw_only=True):
     Attributes:
         stall_seconds: A link on which nothing comes for so long is given up, on both sides. The
             server takes what is nearest to it, from a tenth of a second to a day.
+        receiver: What is to receive streams there, see `model.Receiver`.
     """
 
     stall_seconds: float
+    receiver: _Word = Receiver.OWN.value
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):
@@ -139,11 +143,27 @@ class AskSpace(Request, frozen=True, tag="free_bytes"):
     """`Sink.free_bytes`: `Done`."""
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Position`."""
+
+    offset: _Count
+    plain_bytes: _Count
+    digest: Annotated[bytes, Meta(max_length=64)]
+
+
 class Send(Request, frozen=True, tag="send"):
     """`Source.send`: DATA, then END; or an error at any point."""
 
     diff: DiffAsked
     options: Options
+    resume: Place | None = None
+
+
+class Outline(Request, frozen=True, tag="outline"):
+    """`Source.outline`: DATA, then END; or an error at any point."""
+
+    diff: DiffAsked
+    version: Annotated[int, Meta(ge=1, le=2**32 - 1)]
 
 
 class Lock(Request, frozen=True, tag="lock"):
@@ -165,6 +185,8 @@ class Receive(Request, frozen=True, tag="receive"):
     path: _Path
     options: Options
     link: bool
+    expected: _Count | None = None
+    fresh: bool = False
 
 
 class Adopt(Request, frozen=True, tag="adopt"):
@@ -206,6 +228,7 @@ AnyRequest = (
     | FindTaken
     | AskSpace
     | Send
+    | Outline
     | Lock
     | Unlock
     | Create
@@ -246,6 +269,16 @@ class SnapshotFacts(msgspec.Struct, frozen=True, array_like=True):
     exclusive: _Count | None
 
 
+class CheckpointFacts(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Checkpoint`."""
+
+    to: UUID
+    parent: UUID | None
+    options: Options
+    position: Place
+    expected: _Count | None
+
+
 class PartialFacts(msgspec.Struct, frozen=True, array_like=True):
     """See `model.Partial`."""
 
@@ -254,6 +287,7 @@ class PartialFacts(msgspec.Struct, frozen=True, array_like=True):
     nbytes: _Count | None
     guarded: _Text
     link: bool
+    checkpoint: CheckpointFacts | None = None
 
 
 class ProblemFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -332,7 +366,9 @@ class Taken(Done, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The stream may come."""
+    """The stream may come; from there on, if some of it is there already."""
+
+    resume: Place | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -19,11 +19,13 @@ from buttersink.wire.facts import (
     as_options,
     as_partial,
     as_path,
+    as_position,
     as_problem,
     as_size,
     as_snapshots,
     asked,
     options_message,
+    place_message,
 )
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import Done, encode
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from buttersink.model import Partial, Snapshot
+    from buttersink.model import Partial, Position, Snapshot
     from buttersink.store import Reader, Writer
     from buttersink.stores.ssh.conversation import Conversation
 
@@ -240,10 +242,26 @@ class SshStore(SubvolumeEnd):
     # Streams
 
     @contextmanager
-    def send(self, diff: Diff, options: StreamOptions) -> Iterator[Reader]:
+    def send(
+        self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
+    ) -> Iterator[Reader]:
+        """See `store.Source`; the beginning that is left out does not travel."""
+        request = messages.Send(
+            diff=asked(diff), options=options_message(options), resume=place_message(resume)
+        )
+        with self._coming(request, f"sending {self._describe(diff.to)}") as reader:
+            yield reader
+
+    @contextmanager
+    def outline(self, diff: Diff, version: int) -> Iterator[Reader]:
         """See `store.Source`."""
-        doing = f"sending {self._describe(diff.to)}"
-        request = messages.Send(diff=asked(diff), options=options_message(options))
+        request = messages.Outline(diff=asked(diff), version=version)
+        with self._coming(request, f"comparing {self._describe(diff.to)}") as reader:
+            yield reader
+
+    @contextmanager
+    def _coming(self, request: messages.Request, doing: str) -> Iterator[Reader]:
+        """Ask for a stream, and read it."""
         with self._conversation.over_link(doing):
             self._conversation.send(Kind.REQUEST, encode(request))
         reader = RemoteReader(self._conversation, doing)
@@ -269,18 +287,24 @@ class SshStore(SubvolumeEnd):
         expected: Size | None = None,
         link: bool = False,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> Iterator[Writer]:
         """See `store.Sink`."""
-        del expected, snapshot  # nothing there has to be prepared for a size, or is recorded
+        del snapshot  # nothing there is recorded
         doing = f"receiving {path}"
-        self._ask(
+        ready = self._ask(
             messages.Receive(
-                diff=asked(diff), path=as_bytes(path), options=options_message(options), link=link
+                diff=asked(diff),
+                path=as_bytes(path),
+                options=options_message(options),
+                link=link,
+                expected=expected.nbytes if expected else None,
+                fresh=fresh,
             ),
             messages.Ready,
             doing,
         )
-        writer = RemoteWriter(self._conversation, doing)
+        writer = RemoteWriter(self._conversation, doing, as_position(ready.resume))
         try:
             yield writer
         except Exception:

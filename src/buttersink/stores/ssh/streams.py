@@ -10,6 +10,7 @@ from buttersink.wire.messages import Progress, Received, decode
 
 if TYPE_CHECKING:
     from buttersink.errors import ButterSinkError
+    from buttersink.model import Position
     from buttersink.stores.ssh.conversation import Conversation
     from buttersink.wire.frames import Frame
 
@@ -59,11 +60,12 @@ class RemoteReader:
 class RemoteWriter:
     """Writes a stream that the server receives."""
 
-    def __init__(self, conversation: Conversation, doing: str) -> None:
-        """Write to a server that is ready for the stream."""
+    def __init__(self, conversation: Conversation, doing: str, resume: Position | None) -> None:
+        """Write to a server that is ready for the stream, from `resume` on."""
         self._conversation = conversation
         self._doing = doing
-        self._plain_bytes = 0
+        self._resume = resume
+        self._plain_bytes = resume.plain_bytes if resume else 0
         self._refusal: ButterSinkError | None = None
         """Why the server can't use the stream; nothing of it will stay."""
 
@@ -71,6 +73,11 @@ class RemoteWriter:
     def plain_bytes(self) -> int:
         """See `store.Writer`; what the server has told so far."""
         return self._plain_bytes
+
+    @property
+    def resume(self) -> Position | None:
+        """See `store.Writer`."""
+        return self._resume
 
     def write(self, data: memoryview) -> None:
         """See `store.Writer`; a refusal of the server comes some time after its cause."""

@@ -1,0 +1,38 @@
+"""Going on with a stream that has come in part: its beginning is recognised and left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from buttersink.errors import RestartError
+from buttersink.stream.digest import StreamDigest
+
+if TYPE_CHECKING:
+    from buttersink.model import Position
+    from buttersink.store import Reader
+
+_BUFFER_BYTES: Final = 1 << 20
+
+
+def drop_beginning(stream: Reader, position: Position | None) -> None:
+    """Read a stream, from its start, up to a position; nothing if that is None.
+
+    This is done at the sending end: the beginning need not pass to the other one again.
+
+    Raises:
+        RestartError: It is not the stream of which so much was received.
+    """
+    if position is None:
+        return
+    digest = StreamDigest()
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    while missing := position.offset - digest.nbytes:
+        count = stream.readinto(buffer[:missing])
+        if count == 0:
+            break
+        digest.update(buffer[:count])
+    if not digest.agrees_with(position):
+        raise RestartError(
+            "the stream is not the one that was interrupted, as after a balance or "
+            "deduplication of what is sent"
+        )
