@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 FUZZ_SECONDS ?= 600
+LONG_SEEDS ?= 0-199
 
-.PHONY: help demo test check fuzz bench format install uninstall clean
+.PHONY: help demo test long check fuzz bench format install uninstall clean
 help:
 	@echo "make demo      a tour on loop-mounted btrfs file systems (root)"
 	@echo "make test      all tests, on real btrfs (root)"
+	@echo "make long      compare the receivers over LONG_SEEDS histories (root, hours)"
 	@echo "make check     lint, types, layers"
 	@echo "make fuzz      look for inputs that break the parsers, FUZZ_SECONDS each"
 	@echo "make bench     side-by-side benchmarks (root)"
@@ -31,6 +33,10 @@ test: $(READY)
 	BUTTERSINK_REQUIRE_KERNEL=1 $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+long: $(READY)
+	@scripts/need-btrfs "make long"
+	cd tests && ../$(BIN)/python -m long.receiver_equality --seeds $(LONG_SEEDS)
 
 check: $(READY)
 	$(BIN)/ruff check .

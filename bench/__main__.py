@@ -6,7 +6,17 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from bench import checking, measuring, planning, ssh, storing, streams, syncing, transfers
+from bench import (
+    checking,
+    measuring,
+    planning,
+    receiving,
+    ssh,
+    storing,
+    streams,
+    syncing,
+    transfers,
+)
 from bench.comparing import DEFAULT, QUICK
 from bench.ground import Ground
 
@@ -24,6 +34,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground, Extent], Iterator[Figure]]] = {
     "full": transfers.full,
     "incremental": transfers.incremental,
     "compressed": transfers.compressed,
+    "receive": receiving.receiving,
     "checksumdir": checking.checksumdir,
     "streams": streams.streams,
     "ssh": ssh.ssh,

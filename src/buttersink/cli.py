@@ -103,12 +103,14 @@ def _run(options: Options, reporter: Reporter) -> int:
         force=options.force,
         bytes_per_second=options.bytes_per_second,
         storing=options.storing,
+        patience=options.linking.patience,
     )
     means = Means(
         storing=options.storing,
         linking=options.linking,
         state=_state_directory(),
         sudo_user=os.environ.get("SUDO_USER"),
+        receiver=options.receiver,
     )
 
     def emit(event: Event) -> None:

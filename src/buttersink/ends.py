@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from buttersink.errors import NotBtrfsError, RefusedError, UsageError
 from buttersink.location import Location, Scheme
-from buttersink.model import Mode
+from buttersink.model import Mode, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,14 @@ class Means:
         linking: How other hosts are reached.
         state: Directory for what has to be remembered between runs.
         sudo_user: Who became root by sudo to run this, if that is so.
+        receiver: What receives streams, at an end of subvolumes.
     """
 
     storing: Storing
     linking: Linking
     state: str
     sudo_user: str | None = None
+    receiver: Receiver = Receiver.OWN
 
 
 def load(location: Location) -> None:
@@ -70,7 +72,7 @@ def opened(
     """
     match location.scheme:
         case Scheme.BTRFS:
-            store = _btrfs(location, missing)
+            store = _btrfs(location, means, missing)
         case Scheme.DIR | Scheme.S3:
             store = _streams(location, means, missing)
         case Scheme.SSH:
@@ -150,11 +152,13 @@ def check_pair(source: Source, destination: Sink, options: Options) -> None:
         )
 
 
-def _btrfs(location: Location, missing: str) -> Sink:
+def _btrfs(location: Location, means: Means, missing: str) -> Sink:
     from buttersink.stores.btrfs import BtrfsStore  # noqa: PLC0415 - see the top
 
     try:
-        return BtrfsStore(location.directory, name=location.text, missing=missing)
+        return BtrfsStore(
+            location.directory, name=location.text, missing=missing, receiver=means.receiver
+        )
     except NotBtrfsError as error:
         if missing:
             message = f"{location.directory}{missing}/ does not exist, and {error.message}"
@@ -174,6 +178,7 @@ def _ssh(location: Location, means: Means, mode: Mode) -> SshStore:
         directory=location.directory,
         ssh_command=means.linking.ssh_command,
         remote_command=means.linking.remote_command,
+        receiver=means.receiver,
     )
     try:
         return open_ssh(

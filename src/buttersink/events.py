@@ -21,6 +21,32 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redialling:
+    """The link to an end is lost, and will be dialled again after a pause; the run waits.
+
+    Attributes:
+        end: Its name.
+        error: What was lost, or why the last attempt was in vain.
+        attempt: The number of the attempt that comes; from 1 on.
+        attempts: How many there will be at most.
+        pause_seconds: How long until then.
+    """
+
+    end: str
+    error: ButterSinkError
+    attempt: int
+    attempts: int
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnected:
+    """An end whose link was lost is back; what was under way there is done again."""
+
+    end: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
     """`done` of `total` diffs known to need measuring are measured; totals may still grow."""
 
@@ -74,6 +100,18 @@ class TransferStarted:
     transfer: Transfer
     number: int
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferResumed:
+    """The current transfer goes on from what an interrupted one has left.
+
+    Attributes:
+        plain_bytes: That is so much of its whole stream, counted as sizes are measured.
+    """
+
+    transfer: Transfer
+    plain_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +235,13 @@ class Finished:
 
 Event = (
     Warned
+    | Redialling
+    | Reconnected
     | Measuring
     | Listed
     | Planned
     | TransferStarted
+    | TransferResumed
     | TransferProgress
     | TransferDone
     | Adopted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
@@ -16,7 +16,10 @@ from buttersink.errors import (
     UnfaithfulStreamError,
 )
 from buttersink.model import Diff
-from buttersink.plan import Adopt, Delete, Discard, Hide, Keep, Reason, Skip, Transfer
+from buttersink.outcome import VAIN_ATTEMPTS, Outcome
+from buttersink.plan import Adopt, Keep, Reason, Skip, Transfer
+from buttersink.redialling import PASSING
+from buttersink.removing import Removing
 from buttersink.store import StoredReader, StoredWriter
 from buttersink.transfer import RateLimit, pump
 
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 
     from buttersink.events import Emit
     from buttersink.model import StreamOptions
-    from buttersink.plan import Clean, Plan, Release, Removal
-    from buttersink.store import Sink, Source
+    from buttersink.plan import Plan
+    from buttersink.redialled import RedialledSink, RedialledSource
+    from buttersink.redialling import Redialler
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,51 +38,13 @@ _SIZE_TOLERANCE: Final = 0.0001
 """Part of a measured size by which the real stream may differ before that is worth a warning."""
 
 
-_VAIN_ATTEMPTS: Final = 2
-"""Each has tried for minutes. A single one may be about one object that can't be read."""
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What came of the run so far."""
-
-    transferred: int = 0
-    adopted: int = 0
-    present: int = 0
-    deleted: int = 0
-    hidden: int = 0
-    undeleted: int = 0
-    sent_bytes: int = 0
-    resumed_bytes: int = 0
-    seconds: float = 0.0
-    failed: int = 0
-    """Snapshots that were asked for and are not in place."""
-    missing: set[UUID] = field(default_factory=set)
-    """Those of them that are nowhere on its file system: nothing can build on them."""
-    broken: bool = False
-    """Whether something went wrong that the plan did not foresee."""
-
-    def finished(self) -> events.Finished:
-        return events.Finished(
-            transferred=self.transferred,
-            adopted=self.adopted,
-            present=self.present,
-            failed=self.failed,
-            deleted=self.deleted,
-            hidden=self.hidden,
-            undeleted=self.undeleted,
-            sent_bytes=self.sent_bytes,
-            resumed_bytes=self.resumed_bytes,
-            seconds=self.seconds,
-        )
-
-
 def carry_out(
-    source: Source,
-    destination: Sink,
+    source: RedialledSource,
+    destination: RedialledSink,
     plan: Plan,
     emit: Emit,
     *,
+    redialler: Redialler,
     bytes_per_second: float | None = None,
 ) -> events.Finished:
     """Carry out a plan. A step that fails is reported; what doesn't depend on it still happens.
@@ -86,29 +52,48 @@ def carry_out(
     Deletions come last, and not at all if anything failed that the plan counted on. Links are
     released whatever happened.
 
+    Args:
+        source: Where snapshots come from.
+        destination: Where they go.
+        plan: What to do.
+        emit: Is told of everything.
+        redialler: Gets ends back that are lost in the middle of a transfer.
+        bytes_per_second: Limit of the rate; None for no limit.
+
     Raises:
-        UnavailableError: After all was done and told, the destination can't be reached to make
-            sure that it would survive a power cut there.
+        ButterSinkError: After all was done and told, it can't be made sure that it would survive
+            a power cut at the destination, as that can't be reached, mostly.
     """
-    run = _Run(source, destination, plan.options, emit, bytes_per_second)
+    outcome = Outcome()
+    run = _Run(
+        source,
+        destination,
+        plan.options,
+        emit,
+        outcome=outcome,
+        redialler=redialler,
+        bytes_per_second=bytes_per_second,
+    )
+    removing = Removing(destination, emit, outcome)
     for clean in plan.cleans:
-        run.clean(clean)
+        removing.clean(clean)
     run.bring(plan)
     for release in plan.releases:
-        run.release(release)
-    if run.outcome.broken and plan.deletes:
+        if release.uuid not in run.lost_links:
+            removing.release(release)
+    if outcome.broken and plan.deletes:
         emit(events.Warned(message="nothing was deleted, because of the errors above"))
-        run.outcome.undeleted += len(plan.deletes)
+        outcome.undeleted += len(plan.deletes)
     else:
         for removal in plan.deletes:
-            run.remove(removal)
+            removing.remove(removal)
     unsure = None
-    if plan.cleans or plan.deletes or run.outcome.transferred or run.outcome.adopted:
+    if plan.cleans or plan.deletes or outcome.transferred or outcome.adopted:
         unsure = run.flush()
-    if run.outcome.broken and not run.outcome.failed and not run.outcome.undeleted:
+    if outcome.broken and not outcome.failed and not outcome.undeleted:
         # A link did not come, which was to mend the chains of snapshots that are kept.
-        run.outcome.failed = 1
-    finished = run.outcome.finished()
+        outcome.failed = 1
+    finished = outcome.finished()
     emit(finished)
     if unsure is not None:
         raise unsure
@@ -120,10 +105,13 @@ class _Run:
 
     def __init__(
         self,
-        source: Source,
-        destination: Sink,
+        source: RedialledSource,
+        destination: RedialledSink,
         options: StreamOptions,
         emit: Emit,
+        *,
+        outcome: Outcome,
+        redialler: Redialler,
         bytes_per_second: float | None,
     ) -> None:
         self._source = source
@@ -131,23 +119,15 @@ class _Run:
         self._options = options
         self._emit = emit
         self._limit = RateLimit(bytes_per_second) if bytes_per_second else None
-        self.outcome = _Outcome()
+        self._outcome = outcome
+        self._redialler = redialler
+        self._reached = 0
+        """How far the current transfer has ever come, counted as its progress is."""
         self._vain = 0
         """How many transfers in a row failed because an end could not be reached."""
-        self._unreached = 0
-        """The same of removals."""
         self._links: set[UUID] = set()
-        self._lost_links: set[UUID] = set()
-
-    def clean(self, step: Clean) -> None:
-        try:
-            self._destination.clean(step.partial)
-        except ButterSinkError as error:
-            self.outcome.broken = True
-            self.outcome.undeleted += 1
-            self._emit(events.Failed(step=step, error=error))
-        else:
-            self._emit(events.Cleaned(clean=step))
+        self.lost_links: set[UUID] = set()
+        """Links that did not come."""
 
     def bring(self, plan: Plan) -> None:
         """Bring what was asked for."""
@@ -155,7 +135,7 @@ class _Run:
         for step in plan.steps:
             match step:
                 case Keep():
-                    self.outcome.present += 1
+                    self._outcome.present += 1
                 case Adopt():
                     self.adopt(step)
                 case Transfer():
@@ -170,13 +150,13 @@ class _Run:
         except ButterSinkError as error:
             self._fail(step, error)
         else:
-            self.outcome.adopted += 1
+            self._outcome.adopted += 1
             self._emit(events.Adopted(adopt=step))
 
     def skip(self, step: Skip) -> None:
-        self.outcome.failed += 1
+        self._outcome.failed += 1
         if step.snapshot.uuid not in self._links:  # it can have come as a link all the same
-            self.outcome.missing.add(step.snapshot.uuid)
+            self._outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Skipped(skip=step))
 
     def _pass_over(self, step: Transfer, reason: Reason, detail: str = "") -> None:
@@ -186,55 +166,11 @@ class _Run:
         elif step.reason is not Reason.REPLACEMENT:
             self.skip(Skip(snapshot=step.snapshot, path=step.path, reason=reason, detail=detail))
 
-    def release(self, step: Release) -> None:
-        if step.uuid in self._lost_links or self._given_up():
-            return
-        try:
-            self._destination.release(step.uuid)
-        except ButterSinkError as error:
-            self._undeleted(step, error)
-        else:
-            self._emit(events.Released(release=step))
-
-    def remove(self, step: Removal) -> None:
-        if self._given_up():
-            return
-        try:
-            match step:
-                case Delete(uuid=uuid, path=path):
-                    self._destination.delete(uuid, path)
-                    self.outcome.deleted += 1
-                    self._emit(events.Deleted(delete=step))
-                case Hide(uuid=uuid, path=path):
-                    self._destination.hide(uuid, path)
-                    self.outcome.hidden += 1
-                    self._emit(events.Hidden(hide=step))
-                case Discard(diff=diff, path=path):
-                    self._destination.discard(diff, path)
-                    self._emit(events.Discarded(discard=step))
-        except ButterSinkError as error:
-            self._undeleted(step, error)
-
-    def _given_up(self) -> bool:
-        """Return whether to remove nothing more, as the destination can't be reached."""
-        if self._unreached < _VAIN_ATTEMPTS:
-            return False
-        self.outcome.undeleted += 1
-        return True
-
-    def _undeleted(self, step: Release | Removal, error: ButterSinkError) -> None:
-        self.outcome.undeleted += 1
-        self._emit(events.Failed(step=step, error=error))
-        self._unreached = self._unreached + 1 if isinstance(error, UnavailableError) else 0
-        if self._unreached == _VAIN_ATTEMPTS:
-            name = self._destination.name
-            self._emit(events.Warned(message=f"{name} can't be reached: nothing more is removed"))
-
     def transfer(self, step: Transfer, number: int, count: int) -> None:
-        if step.diff.parent in self.outcome.missing:
+        if step.diff.parent in self._outcome.missing:
             self._pass_over(step, Reason.PARENT_FAILED, step.parent_path or "")
             return
-        if self._vain >= _VAIN_ATTEMPTS:
+        if self._vain >= VAIN_ATTEMPTS:
             self._pass_over(step, Reason.UNAVAILABLE)
             return
         self._emit(events.TransferStarted(transfer=step, number=number, count=count))
@@ -248,26 +184,54 @@ class _Run:
         self._vain = 0
         if step.link:
             self._links.add(step.diff.to)
-        self.outcome.transferred += 1
-        self.outcome.sent_bytes += done.sent_bytes
-        self.outcome.resumed_bytes += done.resumed_bytes
-        self.outcome.seconds += done.seconds
+        self._outcome.transferred += 1
+        self._outcome.sent_bytes += done.sent_bytes
+        self._outcome.resumed_bytes += done.resumed_bytes
+        self._outcome.seconds += done.seconds
         self._emit(done)
 
     def _move_faithfully(self, step: Transfer) -> events.TransferDone:
         """Send in the planned way; if the kernel gets that wrong, in ways that it gets right."""
-        ways = [(step.diff, self._options)]
-        uncompressed = replace(self._options, compressed=False)
-        ways += [(step.diff, uncompressed)] if self._options.compressed else []
+        # What is gone on with must be the very stream that was interrupted.
+        options = step.resume.options if step.resume else self._options
+        ways = [(step.diff, options)]
+        uncompressed = replace(options, compressed=False)
+        ways += [(step.diff, uncompressed)] if options.compressed else []
         ways += [(Diff(step.diff.to), uncompressed)] if step.diff.parent else []
         for diff, options in ways:
             try:
-                return self._move(step, diff, options)
+                return self._move_persistently(step, diff, options)
             except UnfaithfulStreamError as error:
                 if (diff, options) == ways[-1]:
                     raise
                 self._emit(events.Warned(message=f"{error}; it is sent again in another way"))
         raise AssertionError(ways)  # the last way returns or raises
+
+    def _move_persistently(
+        self, step: Transfer, diff: Diff, options: StreamOptions
+    ) -> events.TransferDone:
+        """Send, once more each time that an end is lost in the middle of it, and comes back."""
+        attempts = self._redialler.attempts(self._source, self._destination)
+        start, self._reached = time.monotonic(), 0
+        while True:
+            try:
+                done = self._move(step, diff, options)
+            except PASSING as error:
+                in_doubt = self._destination.lost
+                attempts.after(error, reached=self._reached)
+            else:
+                return replace(done, seconds=time.monotonic() - start)
+            if in_doubt and self._destination.arrived(diff, step.path, link=step.link):
+                # Only the answer was lost.
+                as_planned = step.whole.exact and diff == step.diff
+                nbytes = step.whole.nbytes if as_planned else self._reached
+                return events.TransferDone(
+                    transfer=step,
+                    plain_bytes=nbytes,
+                    sent_bytes=nbytes - step.resumed_bytes,
+                    seconds=time.monotonic() - start,
+                    resumed_bytes=step.resumed_bytes,
+                )
 
     def _move(self, step: Transfer, diff: Diff, options: StreamOptions) -> events.TransferDone:
         start = time.monotonic()
@@ -283,10 +247,12 @@ class _Run:
         try:
             return self._send(step, diff, options)
         except RestartError as error:
-            self._emit(events.Warned(message=f"{error.message}; it begins anew"))
-            return self._send(step, diff, options)
+            self._emit(events.Warned(message=f"{step.path}: {error.message}; it begins anew"))
+            return self._send(step, diff, options, fresh=True)
 
-    def _send(self, step: Transfer, diff: Diff, options: StreamOptions) -> events.TransferDone:
+    def _send(
+        self, step: Transfer, diff: Diff, options: StreamOptions, *, fresh: bool = False
+    ) -> events.TransferDone:
         start = time.monotonic()
         # The sender is closed, and its failure raised, inside the receiver's block: a failed
         # send can't be committed.
@@ -295,16 +261,21 @@ class _Run:
                 diff,
                 step.path,
                 options,
-                expected=step.size if diff == step.diff else None,
+                expected=step.whole if diff == step.diff else None,
                 link=step.link,
                 snapshot=step.snapshot,
+                fresh=fresh,
             ) as writer,
-            self._source.send(diff, options) as reader,
+            self._source.send(diff, options, resume=writer.resume) as reader,
         ):
             stored = reader if isinstance(reader, StoredReader) else None
+            resumed = writer.resume.plain_bytes if writer.resume else 0
+            if resumed and stored is None:
+                self._emit(events.TransferResumed(transfer=step, plain_bytes=resumed))
 
             def progress(plain_bytes: int) -> None:
                 done = stored.stored_bytes if stored else plain_bytes
+                self._reached = max(self._reached, done)
                 self._emit(events.TransferProgress(transfer=step, plain_bytes=done))
 
             sent = pump(reader, writer, limit=self._limit, progress=progress)
@@ -313,6 +284,7 @@ class _Run:
             plain_bytes=writer.plain_bytes,
             sent_bytes=stored.stored_bytes if stored else sent,
             seconds=time.monotonic() - start,
+            resumed_bytes=resumed,
         )
         if isinstance(writer, StoredWriter):
             return replace(
@@ -325,14 +297,16 @@ class _Run:
             self._compare(done)
         return done
 
-    def flush(self) -> UnavailableError | None:
+    def flush(self) -> ButterSinkError | None:
         """Let everything get to the disk of the destination; return why that is not sure."""
         try:
             self._destination.flush()
-        except UnavailableError as error:
+        except ButterSinkError as error:
             # If something failed before, why was told. Snapshots are on the disk before they
             # are named.
-            return None if self.outcome.broken or self.outcome.undeleted else error
+            gone = isinstance(error, UnavailableError) or self._destination.lost
+            told = self._outcome.broken or self._outcome.undeleted
+            return None if gone and told else error
         return None
 
     def _check_space(self, step: Transfer) -> None:
@@ -350,7 +324,7 @@ class _Run:
 
     def _compare(self, done: events.TransferDone) -> None:
         """Tell if a measured size was wrong: the plan relied on it."""
-        size = done.transfer.size
+        size = done.transfer.whole
         off = abs(done.plain_bytes - size.nbytes)
         if not size.exact or off == 0:
             return
@@ -362,17 +336,17 @@ class _Run:
 
     def _fail(self, step: Transfer | Adopt, error: ButterSinkError) -> None:
         _log.debug("%s failed", step, exc_info=error)
-        self.outcome.broken = True
+        self._outcome.broken = True
         if isinstance(step, Adopt):
-            self.outcome.failed += 1
+            self._outcome.failed += 1
         elif step.link:
             self._lose_link(step)
         elif step.reason is not Reason.REPLACEMENT:  # that is there as before
-            self.outcome.failed += 1
-            self.outcome.missing.add(step.snapshot.uuid)
+            self._outcome.failed += 1
+            self._outcome.missing.add(step.snapshot.uuid)
         self._emit(events.Failed(step=step, error=error))
 
     def _lose_link(self, step: Transfer) -> None:
         """Take note of a link that did not come; nobody asked for it."""
-        self.outcome.missing.add(step.snapshot.uuid)
-        self._lost_links.add(step.snapshot.uuid)
+        self._outcome.missing.add(step.snapshot.uuid)
+        self.lost_links.add(step.snapshot.uuid)

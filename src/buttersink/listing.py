@@ -9,6 +9,8 @@ from buttersink.chains import best_chains
 from buttersink.errors import ButterSinkError
 from buttersink.model import Certainty, Diff, Measurement, Size
 from buttersink.preparing import selected, sizes_of, warn_of_problems
+from buttersink.redialled import RedialledSource
+from buttersink.redialling import Redialler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,7 @@ def list_snapshots(store: Source, settings: Settings, emit: Emit) -> None:
     Raises:
         UsageError: The one snapshot that was asked for is not there.
     """
+    store = RedialledSource(store, Redialler(settings.patience, emit))
     inventory = store.inventory()
     warn_of_problems(store, inventory, emit)
     shown = [s for s in selected(store, inventory, settings) if not settings.excludes_all_of(s)]

@@ -86,19 +86,35 @@ class Diff:
     parent: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Part of a send stream: from the end of the one before it, or the start, to `end`.
+
+    Attributes:
+        end: Offset of its end in the stream, in bytes.
+        digest: Of its bytes, see `stream.digest`.
+    """
+
+    end: int
+    digest: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How far a send stream has come, at the boundary of a command.
 
     Attributes:
-        offset: Bytes of the stream.
-        plain_bytes: The same, counted as sizes are measured: as if it were not compressed.
-        digest: Of those bytes of the stream, see `stream.digest`.
+        plain_bytes: Bytes up to there, counted as sizes are measured: as if it were not compressed.
+        spans: The stream up to there: one for each time that it was gone on with.
     """
 
-    offset: int
     plain_bytes: int
-    digest: bytes
+    spans: tuple[Span, ...]
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the stream up to there."""
+        return self.spans[-1].end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

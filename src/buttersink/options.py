@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from buttersink.errors import UsageError
 from buttersink.linking import (
     DEFAULT_REMOTE_COMMAND,
+    DEFAULT_RETRIES,
     DEFAULT_SSH_COMMAND,
     DEFAULT_STALL_SECONDS,
     Linking,
+    Patience,
 )
 from buttersink.location import Location, parse_location
+from buttersink.model import Receiver
 from buttersink.program import Parser
 from buttersink.storing import (
     DEFAULT_FACTOR,
@@ -77,6 +80,7 @@ class Options:
     force: bool
     storing: Storing
     linking: Linking
+    receiver: Receiver
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -134,7 +138,9 @@ def parse_options(argv: Sequence[str]) -> Options:
             ssh_command=found.ssh_command,
             remote_command=found.remote_command,
             stall_seconds=found.stall_timeout,
+            patience=Patience(retries=found.retries),
         ),
+        receiver=Receiver(found.receiver),
     )
 
 
@@ -186,6 +192,10 @@ def _parser() -> Parser:
     add("--create", action="store_true", help="make the directory <dst> if it is missing")
     add("--force", action="store_true",
         help="do what a safety rule refuses, such as deleting everything")  # fmt: skip
+    add("--receiver", choices=[receiver.value for receiver in Receiver],
+        default=Receiver.OWN.value,
+        help="what makes snapshots of streams: ButterSink itself, which can go on with what was "
+        "interrupted, or the program btrfs receive (default: buttersink)")  # fmt: skip
     _add_linking(parser)
     _add_storing(parser)
     return parser
@@ -193,6 +203,18 @@ def _parser() -> Parser:
 
 def _add_linking(parser: Parser) -> None:
     add = parser.add_argument_group("other hosts (ssh://)").add_argument
+    add_ssh_options(add)
+    add("--retries", type=_count, default=DEFAULT_RETRIES, metavar="N",
+        help="times to connect again, with pauses that grow to 30 s, each time that a link is "
+        f"lost during a run; 0 for never (default: {DEFAULT_RETRIES})")  # fmt: skip
+
+
+def add_ssh_options(add: Callable[..., object]) -> None:
+    """Add the options that say how a host is reached.
+
+    Args:
+        add: `add_argument` of a parser, or of a group of its options.
+    """
     add("--ssh-command", default=DEFAULT_SSH_COMMAND, metavar="COMMAND",
         help="the program that connects, such as 'ssh -F file -J jumphost' "
         "(default: ssh)")  # fmt: skip
@@ -251,6 +273,12 @@ def _rate(text: str) -> float:
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
     return int(text)
 
 

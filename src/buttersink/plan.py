@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from buttersink.model import Certainty, Chain, Diff, Partial, Size, Snapshot, StreamOptions
+from buttersink.model import (
+    Certainty,
+    Chain,
+    Checkpoint,
+    Diff,
+    Partial,
+    Size,
+    Snapshot,
+    StreamOptions,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -88,11 +97,14 @@ class Transfer:
     """Send `diff` and receive it at `path`.
 
     Attributes:
-        size: Bytes of the plain stream; if the source stores streams, of the stored one.
+        size: Bytes of the plain stream that are to be sent; if the source stores streams, of the
+            stored one.
         parent_path: For people; None for a full send.
         link: The snapshot was not asked for; it only serves to build others on. A destination
             of subvolumes lets go of it at the end (`Release`), one of streams keeps it hidden.
         chain: What restoring it will take, at a destination that stores streams; expected.
+        resume: What an interrupted transfer has left to go on from.
+        resumed_bytes: What of the stream is not sent again for that, counted as `size` is.
     """
 
     snapshot: Snapshot
@@ -103,6 +115,13 @@ class Transfer:
     parent_path: str | None = None
     link: bool = False
     chain: Chain | None = None
+    resume: Checkpoint | None = None
+    resumed_bytes: int = 0
+
+    @property
+    def whole(self) -> Size:
+        """Size of the whole stream, with what of it is not sent again."""
+        return Size(self.size.nbytes + self.resumed_bytes, self.size.certainty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

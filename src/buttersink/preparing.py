@@ -14,6 +14,14 @@ from buttersink.model import ChainLimits, Diff, Measurement, Mode, StreamOptions
 from buttersink.plan import Clean, Delete, Hide, Plan, Reason, Skip, Transfer
 from buttersink.planning.healing import find_healing
 from buttersink.planning.planner import Request, make_plan, measurements
+from buttersink.resumption import (
+    Kept,
+    going_on,
+    kept_of,
+    rest_limit,
+    rest_size,
+    with_resumptions,
+)
 from buttersink.retaining import with_removals
 
 if TYPE_CHECKING:
@@ -78,11 +86,15 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         limits=_limits(destination, held, wanted, settings),
         may_remove=settings.delete or destination.mode is Mode.WRITE,
     )
-    sizes = _Sizes(source, request.options, settings, emit)
+    kept = kept_of(held, wanted, made=source.stream_options(), options=request.options)
+    request = replace(request, resumable=frozenset(kept))
+    counted = offered.makes_any_diff  # sizes of stored streams are known, and those of the whole
+    sizes = _Sizes(source, request.options, settings, emit, kept if counted else {})
     if settings.estimate:
         for end in (destination, source):
             sizes.known.update(end.recorded_sizes(wanted))
     request, plan = _mended(source, request, sizes)
+    plan = with_resumptions(plan, kept, counted=counted)
     if settings.delete and not held.makes_any_diff:
         plan = with_removals(request, plan, sizes)
     plan = replace(plan, cleans=_cleans(destination, request, plan, settings, emit))
@@ -215,9 +227,9 @@ def _cleans(
 ) -> tuple[Clean, ...]:
     """Return the leftovers to remove.
 
-    With --delete all go. At an end of subvolumes also those of snapshots that this run brings
-    anew; one of streams goes on from them. Where nothing may be removed, receiving replaces what
-    is in its way. Links are released at the end of the run.
+    With --delete all go but those that a transfer goes on from. At an end of subvolumes also those
+    of other snapshots that were asked for: they are here by now, or come in another way. Where
+    nothing may be removed, receiving replaces what is in its way. Links are released at the end.
     """
     held = request.destination
     asked_for = {s.uuid for s in request.wanted}
@@ -228,7 +240,13 @@ def _cleans(
         partials = tuple(p for p in held.partials if p.uuid in asked_for)
     else:
         partials = ()
-    going = (p for p in partials if not p.link and (p.diff is None or p.diff not in coming))
+    going = (
+        partial
+        for partial in partials
+        if not partial.link
+        and partial.diff not in coming
+        and not going_on(plan, partial.uuid, partial.checkpoint)
+    )
     return tuple(Clean(partial=p) for p in sorted(going, key=lambda p: p.path))
 
 
@@ -295,9 +313,16 @@ class _Sizes:
     """The sizes of diffs that are known, and the means to know more."""
 
     def __init__(
-        self, source: Source, options: StreamOptions, settings: Settings, emit: Emit
+        self,
+        source: Source,
+        options: StreamOptions,
+        settings: Settings,
+        emit: Emit,
+        kept: Kept,
     ) -> None:
         self._source = source
+        self._kept = kept
+        """Diffs of which only the rest is counted."""
         self._options = options
         self._estimate = settings.estimate
         self._emit = emit
@@ -319,12 +344,13 @@ class _Sizes:
         """Find out what was asked for; it is in `known` or in `impossible` then."""
         total = self._done + len(todo)
         self._tell(total)
-        found = sizes_of(self._source, todo, self._options, estimate=self._estimate)
+        asked = [rest_limit(measurement, self._kept) for measurement in todo]
+        found = sizes_of(self._source, asked, self._options, estimate=self._estimate)
         for measurement, size in zip(todo, found, strict=True):
             if isinstance(size, ButterSinkError):
                 self._give_up(measurement.diff, size)
             else:
-                self.known[measurement.diff] = size
+                self.known[measurement.diff] = rest_size(measurement.diff, size, self._kept)
             self._done += 1
             self._tell(total)
 

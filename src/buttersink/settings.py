@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from buttersink.linking import Patience
 from buttersink.storing import Storing
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Settings:
         force: Do what a safety rule refuses.
         bytes_per_second: Limit of the rate; None for no limit.
         storing: How streams are stored.
+        patience: What is done about a link that is lost during a run.
     """
 
     one: str | None = None
@@ -38,6 +40,7 @@ class Settings:
     force: bool = False
     bytes_per_second: float | None = None
     storing: Storing = field(default_factory=Storing)
+    patience: Patience = field(default_factory=Patience)
 
     def excluded(self, path: str) -> bool:
         """Return whether the snapshot at a relative path is to be left alone."""

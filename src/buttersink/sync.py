@@ -13,6 +13,8 @@ from buttersink import events
 from buttersink.execution import carry_out
 from buttersink.plan import Clean, Plan, Skip
 from buttersink.preparing import prepare, removable
+from buttersink.redialled import RedialledSink, RedialledSource
+from buttersink.redialling import Redialler
 
 if TYPE_CHECKING:
     from buttersink.events import Emit
@@ -26,13 +28,15 @@ _HOW_TO_THAW: Final = (
 
 def clean_partials(store: Sink, settings: Settings, emit: Emit) -> events.Finished:
     """Remove what interrupted transfers left at an end."""
+    redialler = Redialler(settings.patience, emit)
+    store = RedialledSink(store, redialler)
     with nullcontext() if settings.dry_run else store.lock():
         partials = removable(store, store.inventory(), settings, emit)
         plan = Plan(cleans=tuple(Clean(partial=p) for p in partials))
         emit(events.Planned(source="", destination=store.name, plan=plan, dry_run=settings.dry_run))
         if settings.dry_run:
             return events.Finished()
-        return carry_out(store, store, plan, emit)
+        return carry_out(store, store, plan, emit, redialler=redialler)
 
 
 def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> events.Finished:
@@ -44,6 +48,8 @@ def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> e
     Raises:
         ButterSinkError: Nothing was done, because of what the message says.
     """
+    redialler = Redialler(settings.patience, emit)
+    source, destination = RedialledSource(source, redialler), RedialledSink(destination, redialler)
     with nullcontext() if settings.dry_run else destination.lock():
         plan = prepare(source, destination, settings, emit)
         emit(
@@ -59,7 +65,12 @@ def sync(source: Source, destination: Sink, settings: Settings, emit: Emit) -> e
             skipped = sum(isinstance(step, Skip) for step in plan.steps)
             return events.Finished(failed=skipped)
         finished = carry_out(
-            source, destination, plan, emit, bytes_per_second=settings.bytes_per_second
+            source,
+            destination,
+            plan,
+            emit,
+            redialler=redialler,
+            bytes_per_second=settings.bytes_per_second,
         )
         for end in (source, destination):
             for note in end.notes():

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from support.sshd import Sshd
 
 MIB = 1 << 20
+ONCE = ("--retries", "0")
+"""A link that is lost stays so."""
 RATE = "60M"
 TRANSFER_SECONDS = 0.15
 """What a transfer takes at that rate, about."""
@@ -90,7 +92,7 @@ class Killer:
         Whatever is left of it must end by itself, and what has arrived must be whole.
         """
         far, before = self._far, self._far.arrivals.leftovers()
-        with Background("--bwlimit", RATE, *far.command) as run:
+        with Background("--bwlimit", RATE, *ONCE, *far.command) as run:
             self._wait_for_moment(run)
             if found := far.wait_for(part, run):
                 with suppress(ProcessLookupError):
@@ -169,7 +171,7 @@ def test_what_was_half_done_is_done_anew(
     arrivals: Arrivals, through_pipes: Shell, route: Route, options: tuple[str, ...]
 ) -> None:
     far = FarArrivals(arrivals, through_pipes, route)
-    with Background("--bwlimit", "1M", *far.command) as run:
+    with Background("--bwlimit", "1M", *ONCE, *far.command) as run:
         far.wait_for(Part.RECEIVER, run)
         for pid in far.pids(writer(route), run):
             os.kill(pid, signal.SIGKILL)
@@ -183,7 +185,7 @@ def test_what_was_half_done_is_done_anew(
 
 def test_what_was_half_done_goes_on_request(arrivals: Arrivals, through_pipes: Shell) -> None:
     far = FarArrivals(arrivals, through_pipes, Route.UPLOAD)
-    with Background("--bwlimit", "1M", *far.command) as run:
+    with Background("--bwlimit", "1M", *ONCE, *far.command) as run:
         far.wait_for(Part.RECEIVER, run)
         (server,) = far.pids(Part.SERVER, run)
         os.kill(server, signal.SIGKILL)
@@ -240,7 +242,7 @@ def interrupt_often(
     interrupts = 0
     for _ in range(TOO_OFTEN):
         fresh = not far.arrivals.here()
-        with Background("--bwlimit", RATE, *far.command) as run:
+        with Background("--bwlimit", RATE, *ONCE, *far.command) as run:
             run.wait_for_handlers()
             moment = rng.uniform(0, upto)
             if run.lives_for(moment):

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from support.sshd import Sshd
 
 MIB = 1 << 20
-STALL = ("--stall-timeout", "1")
+ONCE = ("--retries", "0")
+"""A link that is lost stays so."""
+STALL = ("--stall-timeout", "1", *ONCE)
 LONG_SECONDS = 3.0
 """Three times what a silent side may take with that."""
 ROUTES = [Route.UPLOAD, Route.DOWNLOAD]
@@ -128,7 +130,7 @@ def test_a_link_may_be_cut_anywhere(
     lost = 0
     for number, (name, spot) in enumerate(spots(way, said, Random(1)).items()):
         trouble = (Trouble.CLOSE, Trouble.RESET)[number % 2]
-        done = far.by(lossy(shell, LinkFault(trouble, *spot))).run()
+        done = far.by(lossy(shell, LinkFault(trouble, *spot))).run(*ONCE)
         arrived = arrivals.check()
         if done.status:
             lost += 1
@@ -186,7 +188,7 @@ def test_a_snapshot_whose_confirmation_is_lost_is_there(
     back = conversation(far, tmp_path).back
     (*_, last) = (start for start, kind, said in frames(back) if is_confirmation(kind, said))
     for _ in range(10):  # the server may have said something more in between
-        done = far.by(lossy(shell, LinkFault(trouble, Way.BACK, last + 2))).run()
+        done = far.by(lossy(shell, LinkFault(trouble, Way.BACK, last + 2))).run(*ONCE)
         assert_lost(done, far)
         if arrivals.check() == set(arrivals.originals):
             break

@@ -15,12 +15,13 @@ from support.live import Live
 from support.name_changes import NAME_CHANGES, delete
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from support.loopfs import LoopFs
 
 StrPath = str | os.PathLike[str]
 
 _CHANGES = (*CONTENT_CHANGES, *NAME_CHANGES, *ATTRIBUTE_CHANGES)
-_WEIGHTS = tuple(accumulate(weight for weight, _ in _CHANGES))
 _CROWD = 4000
 """Entries above which more is deleted, so that long histories stay quick to compare."""
 
@@ -33,7 +34,16 @@ class History:
         log: The names of the changes so far.
     """
 
-    def __init__(self, seed: int, live: StrPath) -> None:
+    def __init__(
+        self,
+        seed: int,
+        live: StrPath,
+        *,
+        more: Sequence[tuple[float, Callable[[Live], bool]]] = (),
+    ) -> None:
+        """Start with an empty subvolume; `more` are further changes to draw from, with weights."""
+        self._changes = (*_CHANGES, *more)
+        self._weights = tuple(accumulate(weight for weight, _ in self._changes))
         self.live = Path(live)
         self.log: list[str] = []
         if not self.live.exists():
@@ -47,7 +57,7 @@ class History:
         """Make `n` changes."""
         target = len(self.log) + n
         while len(self.log) < target:
-            ((_, change),) = self._rng.choices(_CHANGES, cum_weights=_WEIGHTS)
+            ((_, change),) = self._rng.choices(self._changes, cum_weights=self._weights)
             if len(self._state) > _CROWD and self._rng.random() < 0.5:
                 change = delete
             if change(self._state):

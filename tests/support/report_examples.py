@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from buttersink.errors import BusyError, NoSpaceError
+from buttersink.errors import BusyError, NoSpaceError, UnavailableError
 from buttersink.events import (
     Adopted,
     Cleaned,
@@ -21,6 +21,8 @@ from buttersink.events import (
     ListEntry,
     Measuring,
     Planned,
+    Reconnected,
+    Redialling,
     Released,
     Skipped,
     ThawRequested,
@@ -218,6 +220,17 @@ EVENTS: tuple[Event, ...] = (
     Measuring(done=1, total=3),
     PLANNED,
     Warned(message="the destination has little space"),
+    Redialling(
+        end="ssh://backup/bak/",
+        error=UnavailableError(
+            "backup: sending daily/3: the connection was lost",
+            "check the network and the other host, then run again",
+        ),
+        attempt=3,
+        attempts=8,
+        pause_seconds=4.0,
+    ),
+    Reconnected(end="ssh://backup/bak/"),
     Cleaned(clean=CLEAN),
     TransferStarted(transfer=INCREMENTAL, number=2, count=2),
     TransferProgress(transfer=INCREMENTAL, plain_bytes=2560),

@@ -167,6 +167,8 @@ def test_a_full_send_has_no_parent() -> None:
                 "transfer_started",
                 "transfer_progress",
                 "warned",
+                "redialling",
+                "reconnected",
                 "transfer_done",
                 "adopted",
                 "deleted",

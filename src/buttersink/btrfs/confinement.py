@@ -42,6 +42,8 @@ def start_confined(directory_fd: int, start: Callable[[], Started]) -> Started:
 
     def run() -> None:
         try:
+            # A working directory of its own, as `_enter` changes it.
+            _check(_libc.unshare(_CLONE_FS))
             _enter(directory_fd)
             result.append(start())
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for this
@@ -58,11 +60,24 @@ def start_confined(directory_fd: int, start: Callable[[], Started]) -> Started:
     return result[0]
 
 
+def confine(directory_fd: int) -> None:
+    """Make `directory_fd` all that this process can reach by a path, for good.
+
+    It becomes the root and the working directory, on a mount as `start_confined` has it. Other
+    descriptors that the process has open stay what they are. It must have a single thread.
+
+    Raises:
+        OSError: It could not be set up; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed.
+    """
+    _enter(directory_fd)
+    os.chroot(CONFINED_PATH)
+    os.chdir("/")
+
+
 def _enter(directory_fd: int) -> None:
     """Move the calling thread into a mount namespace of its own; see `start_confined`."""
-    # With a working directory of its own, which the kernel carries over to the new mounts. A
-    # descriptor would still belong to the old ones.
-    _check(_libc.unshare(_CLONE_FS))
+    # The kernel carries the working directory over to the new mounts. A descriptor would still
+    # belong to the old ones.
     os.fchdir(directory_fd)
     _check(_libc.unshare(_CLONE_NEWNS))
     there = CONFINED_PATH.encode()

@@ -86,6 +86,17 @@ def branch_measurements(
     return todo
 
 
+def _resumable(request: Request, missing: Sequence[Snapshot], held: Collection[UUID]) -> list[Diff]:
+    """Return the diffs that were begun before and can still be made, and be of use."""
+    goals = {s.uuid for s in missing}
+    parents = request.source.by_uuid().keys() & (goals | set(held))
+    return [
+        diff
+        for diff in sorted(request.resumable, key=lambda d: (d.to.int, d.parent is not None))
+        if diff.to in goals and (diff.parent is None or diff.parent in parents)
+    ]
+
+
 def _known(
     request: Request,
     missing: Sequence[Snapshot],
@@ -94,7 +105,11 @@ def _known(
 ) -> Knowledge:
     """Return the diffs that may serve, and what is known of their sizes."""
     considered = candidate_diffs(missing, request.source, held)
-    candidates = tuple(diff for diff in considered if diff not in request.impossible)
+    candidates = tuple(
+        diff
+        for diff in dict.fromkeys((*considered, *_resumable(request, missing, held)))
+        if diff not in request.impossible
+    )
     likely = _likely(candidates, request.source.by_uuid())
     return Knowledge(
         candidates=candidates,

@@ -33,6 +33,7 @@ class Request:
             for no limits. They don't apply to what comes as it is stored at the source.
         may_remove: Whether leftovers of earlier runs may be removed: the destination is opened
             for that, or would be if this were no dry run.
+        resumable: Diffs of which the destination has a part; their sizes are those of the rest.
     """
 
     source: Inventory
@@ -46,6 +47,7 @@ class Request:
     impossible: frozenset[Diff] = frozenset()
     limits: ChainLimits | None = None
     may_remove: bool = True
+    resumable: frozenset[Diff] = frozenset()
 
     def held(self) -> dict[UUID, Snapshot]:
         """Return what the destination has, in its directory or not: others can build on it.

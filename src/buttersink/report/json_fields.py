@@ -21,11 +21,14 @@ from buttersink.events import (
     Listed,
     Measuring,
     Planned,
+    Reconnected,
+    Redialling,
     Released,
     Skipped,
     ThawRequested,
     TransferDone,
     TransferProgress,
+    TransferResumed,
     TransferStarted,
     Warned,
 )
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 
     from buttersink.errors import ButterSinkError
     from buttersink.events import ListEntry
-    from buttersink.model import Chain, Diff, Partial, Size
+    from buttersink.model import Chain, Checkpoint, Diff, Partial, Size
     from buttersink.plan import Removal, Step
 
     Fields = dict[str, Any]
@@ -74,6 +77,24 @@ def error_fields(error: ButterSinkError) -> Fields:
 @event_fields.register(Warned)
 def _warned(event: Warned) -> Fields:
     return {"event": "warned", "message": event.message}
+
+
+@event_fields.register(Redialling)
+def _redialling(event: Redialling) -> Fields:
+    return {
+        "event": "redialling",
+        "end": event.end,
+        "attempt": event.attempt,
+        "attempts": event.attempts,
+        "pause_seconds": event.pause_seconds,
+        "message": event.error.message,
+        "hint": event.error.hint,
+    }
+
+
+@event_fields.register(Reconnected)
+def _reconnected(event: Reconnected) -> Fields:
+    return {"event": "reconnected", "end": event.end}
 
 
 @event_fields.register(Measuring)
@@ -119,6 +140,15 @@ def _transfer_started(event: TransferStarted) -> Fields:
         "step": _step(event.transfer),
         "number": event.number,
         "count": event.count,
+    }
+
+
+@event_fields.register(TransferResumed)
+def _transfer_resumed(event: TransferResumed) -> Fields:
+    return {
+        "event": "transfer_resumed",
+        "step": _step(event.transfer),
+        "plain_bytes": event.plain_bytes,
     }
 
 
@@ -235,6 +265,17 @@ def _partial(partial: Partial) -> Fields:
         "bytes": partial.nbytes,
         "link": partial.link,
         "guarded": partial.guarded or None,
+        "resumable": _resumable(partial.checkpoint),
+    }
+
+
+def _resumable(checkpoint: Checkpoint | None) -> Fields | None:
+    if checkpoint is None:
+        return None
+    return {
+        "parent": _uuid(checkpoint.diff.parent),
+        "bytes": checkpoint.position.plain_bytes,
+        "of_bytes": checkpoint.expected,
     }
 
 
@@ -270,6 +311,7 @@ def _step(step: AnyStep) -> Fields:
         "link": False,
         "chain": None,
         "bytes": None,
+        "resumable": None,
     }
     match step:
         case Transfer(diff=diff):
@@ -277,6 +319,7 @@ def _step(step: AnyStep) -> Fields:
             fields["size"] = _size(step.size)
             fields["link"] = step.link
             fields["chain"] = _chain(step.chain)
+            fields["resumable"] = _resumable(step.resume)
         case Keep(chain=chain):
             fields["chain"] = _chain(chain)
         case Delete(nbytes=nbytes) | Hide(nbytes=nbytes):

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from buttersink.plan import Adopt, Delete, Discard, Hide, Keep, Skip, Transfer
-from buttersink.report.wording import reason_text
+from buttersink.report.wording import part_text, reason_text, resumable_text
 from buttersink.text import (
     bytes_text,
     chain_text,
@@ -125,11 +125,19 @@ def _step_row(step: Step) -> PlanRow:
             return PlanRow(
                 action=_sending(step),
                 path=path,
-                why=reason_text(step.reason),
+                why=_why_sent(step),
                 size=size_text(step.size),
                 parent=_parent(step.diff, step.parent_path),
                 chain=_chain(step.chain),
             )
+
+
+def _why_sent(step: Transfer) -> str:
+    if step.resume is None:
+        return reason_text(step.reason)
+    whole = step.whole.nbytes if step.resumed_bytes and step.whole.exact else step.resume.expected
+    kept = part_text(step.resume.position.plain_bytes, whole)
+    return f"{reason_text(step.reason)}; goes on at {kept}"
 
 
 def _sending(step: Transfer) -> Action:
@@ -251,7 +259,7 @@ def _partial_row(partial: Partial) -> ListRow:
         path=escape(partial.path),
         uuid=str(partial.uuid) if partial.uuid else "",
         stored=_known(partial.nbytes),
-        note=escape(partial.guarded),
+        note=escape(partial.guarded) or resumable_text(partial),
     )
 
 

@@ -15,6 +15,7 @@ from buttersink.events import (
     Skipped,
     TransferDone,
     TransferProgress,
+    TransferResumed,
     TransferStarted,
 )
 from buttersink.model import Certainty, Size
@@ -113,6 +114,8 @@ class Tally:
         match event:
             case Measuring():
                 self.measuring = event
+            case TransferResumed(transfer=transfer, plain_bytes=plain_bytes):
+                self._jump(transfer, plain_bytes)
             case TransferProgress(transfer=transfer, plain_bytes=plain_bytes):
                 self._advance(transfer, plain_bytes)
             case TransferDone(transfer=transfer, plain_bytes=plain_bytes):
@@ -126,7 +129,7 @@ class Tally:
                 self.measuring = None
             case Planned(plan=plan):
                 self.measuring = None
-                self._open = {step.snapshot.uuid: step.size for step in plan.transfers}
+                self._open = {step.snapshot.uuid: step.whole for step in plan.transfers}
             case TransferStarted():
                 self.measuring = None
                 self._start(event)
@@ -136,7 +139,7 @@ class Tally:
     def _start(self, event: TransferStarted) -> None:
         now = self._clock()
         self.started = event
-        self._open[event.transfer.snapshot.uuid] = event.transfer.size
+        self._open[event.transfer.snapshot.uuid] = event.transfer.whole
         self._running = _Running(event.transfer, Speedometer(now=now))
         self._speed = self._speed or Speedometer(now=now)
 
@@ -145,10 +148,23 @@ class Tally:
         if running is None or running.transfer.diff != transfer.diff:
             return
         now = self._clock()
+        if plain_bytes < running.plain_bytes:
+            # It is sent again, from the start or a checkpoint: bytes never flow back.
+            self._jump(transfer, plain_bytes)
         running.plain_bytes = plain_bytes
         running.speed.read(now=now, nbytes=plain_bytes)
         if self._speed:
             self._speed.read(now=now, nbytes=self._over + plain_bytes)
+
+    def _jump(self, transfer: Transfer, plain_bytes: int) -> None:
+        """Take note that a transfer is somewhere else now, though no bytes passed."""
+        running = self._running
+        if running is None or running.transfer.diff != transfer.diff:
+            return
+        now = self._clock()
+        running.plain_bytes = plain_bytes
+        running.speed = Speedometer(now=now, nbytes=plain_bytes)
+        self._speed = Speedometer(now=now, nbytes=self._over + plain_bytes)
 
     def _finish(self, transfer: Transfer) -> None:
         # What passed stays counted, also for a failed transfer, so that the sum never falls.
@@ -165,7 +181,7 @@ class Tally:
             return None
         return Gauge(
             done=running.plain_bytes,
-            total=running.transfer.size,
+            total=running.transfer.whole,
             rate=running.speed.rate(now=self._clock()),
         )
 

@@ -1,4 +1,4 @@
-"""A terminal as a screen: tables and bars. The only module of reports that imports rich."""
+"""A terminal as a screen: tables and bars. Here and in `change_table` reports import rich."""
 
 from __future__ import annotations
 

@@ -16,10 +16,13 @@ from buttersink.events import (
     Finished,
     Hidden,
     Planned,
+    Reconnected,
+    Redialling,
     Released,
     Skipped,
     ThawRequested,
     TransferDone,
+    TransferResumed,
     Warned,
 )
 from buttersink.plan import Adopt, Clean, Delete, Discard, Hide, Reason, Release, Transfer
@@ -104,6 +107,13 @@ def notes(event: Event) -> Iterator[Note]:
     match event:
         case Warned(message=message):
             yield Note(f"warning: {escape(message)}", Tone.WARNING)
+        case Redialling():
+            pause = duration_text(event.pause_seconds)
+            number = f"attempt {event.attempt} of {event.attempts}"
+            text = f"{escape(event.error.message)}: connecting again in {pause} ({number})"
+            yield Note(text, Tone.WARNING)
+        case Reconnected(end=end):
+            yield Note(f"connected again to {escape(end)}")
         case Planned(dry_run=True):
             yield Note("Dry run: nothing was changed.")
         case Failed():
@@ -120,6 +130,9 @@ def notes(event: Event) -> Iterator[Note]:
 
 def _done(event: Event) -> Iterator[Note]:
     match event:
+        case TransferResumed(transfer=transfer, plain_bytes=plain_bytes):
+            whole = transfer.whole.nbytes if transfer.whole.exact else None
+            yield Note(f"resuming {escape(transfer.path)} at {part_text(plain_bytes, whole)}")
         case TransferDone():
             yield Note(f"sent {escape(event.transfer.path)}: {_volume(event)}")
         case Adopted(adopt=adopt):
@@ -167,6 +180,21 @@ def leftover_text(partial: Partial) -> str:
     return "link" if partial.link else "partial"
 
 
+def part_text(nbytes: int, whole: int | None) -> str:
+    """Return how much of something is there: in percent, if the whole is known and that tells."""
+    if not whole or nbytes > whole:
+        return bytes_text(nbytes)
+    return f"{100 * nbytes // whole} %"
+
+
+def resumable_text(partial: Partial) -> str:
+    """Return what of a leftover can be gone on with; empty if nothing can."""
+    kept = partial.checkpoint
+    if kept is None:
+        return ""
+    return f"resumable at {part_text(kept.position.plain_bytes, kept.expected)}"
+
+
 def _volume(done: TransferDone) -> str:
     text = bytes_text(done.plain_bytes)
     details = ", ".join(_details(done))
@@ -174,13 +202,16 @@ def _volume(done: TransferDone) -> str:
         text += f" ({details})"
     text += f" in {duration_text(done.seconds)}"
     # A rate over no time would be a number without meaning.
-    return f"{text} ({rate_text(done.plain_bytes / done.seconds)})" if done.seconds > 0 else text
+    moved = done.plain_bytes - (done.resumed_bytes if done.stored_bytes is None else 0)
+    return f"{text} ({rate_text(moved / done.seconds)})" if done.seconds > 0 else text
 
 
 def _details(done: TransferDone) -> Iterator[str]:
     """Yield how many bytes it took where these are not those of the plain stream."""
     if done.stored_bytes is None:
-        if done.sent_bytes < done.plain_bytes:
+        if done.resumed_bytes:
+            yield f"{bytes_text(done.resumed_bytes)} of them received earlier"
+        if done.sent_bytes < done.plain_bytes - done.resumed_bytes:
             yield f"{bytes_text(done.sent_bytes)} carried compressed"
         return
     if done.stored_bytes != done.plain_bytes:

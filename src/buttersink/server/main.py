@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from buttersink.errors import ButterSinkError, ExitCode, MissingError, ProtocolError
+from buttersink.errors import (
+    ButterSinkError,
+    ExitCode,
+    MissingError,
+    ProtocolError,
+    UsageError,
+)
 from buttersink.link import (
     ForeignTextError,
     Link,
@@ -18,6 +24,7 @@ from buttersink.link import (
     LinkStalledError,
 )
 from buttersink.linking import DEFAULT_STALL_SECONDS
+from buttersink.model import Receiver
 from buttersink.priority import yield_disks
 from buttersink.server.arguments import parse_grant
 from buttersink.server.complaints import complain, described
@@ -117,12 +124,13 @@ def _serve(grant: Grant) -> None:
     if refusal := _refusal(decode(first.payload, Hello)):
         link.send(Kind.ERROR, encode(failure_message(refusal)))
         return
-    wanted = decode(first.payload, ClientHello).stall_seconds
+    client = decode(first.payload, ClientHello)
+    wanted = client.stall_seconds
     link.stall_seconds = max(_SHORTEST_STALL_SECONDS, min(wanted, _LONGEST_STALL_SECONDS))
     # With the client gone, whatever takes long is in vain; to find out what is there, already.
     link.keep_alive(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        _serve_client(link, grant)
+        _serve_client(link, grant, client)
     except LinkStalledError as error:
         raise LinkStalledError(f"the client has gone: {error.message}") from error
     finally:
@@ -141,15 +149,27 @@ def _refusal(client: Hello) -> ButterSinkError | None:
     )
 
 
-def _serve_client(link: Link, grant: Grant) -> None:
+def _serve_client(link: Link, grant: Grant, client: ClientHello) -> None:
     try:
-        served = open_served(grant)
+        served = open_served(grant, _receiver(client))
         hello = _hello(grant, served)
     except ButterSinkError as error:
         link.send(Kind.ERROR, encode(failure_message(error)))
         return
     link.send(Kind.HELLO, encode(hello))
     Session(link, served.store, grant.mode, served.create).run()
+
+
+def _receiver(client: ClientHello) -> Receiver:
+    """Return what the client wants to have its streams received by.
+
+    Raises:
+        UsageError: It is not known here.
+    """
+    try:
+        return Receiver(client.receiver)
+    except ValueError as error:
+        raise UsageError(f"there is no receiver {client.receiver!r} here") from error
 
 
 def _hello(grant: Grant, served: Served) -> ServerHello:

@@ -17,6 +17,7 @@ from buttersink.stores.opening import open_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from buttersink.model import Receiver
     from buttersink.server.arguments import Grant
 
 
@@ -33,11 +34,15 @@ class Served:
     create: Callable[[], ServedStore] | None = None
 
 
-def open_served(grant: Grant) -> Served:
+def open_served(grant: Grant, receiver: Receiver) -> Served:
     """Open the directory of a grant.
 
     Whoever started the server named `grant.directory`, so links in that are followed. What the
     client chose beneath it is walked component by component; links and mounts are refused.
+
+    Args:
+        grant: What may be served.
+        receiver: What receives streams.
 
     Raises:
         ButterSinkError: It can't be served.
@@ -52,7 +57,7 @@ def open_served(grant: Grant) -> Served:
     root_fd = open_directory(root)
     try:
         depth = _existing_depth(root_fd, root, wanted, named=len(missing))
-        return _served(grant, root, root_fd, wanted, depth)
+        return _served(grant, root, root_fd, wanted, depth, receiver=receiver)
     finally:
         os.close(root_fd)
 
@@ -94,7 +99,9 @@ def _existing_depth(root_fd: int, root: str, wanted: list[str], *, named: int) -
     return depth
 
 
-def _served(grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int) -> Served:
+def _served(
+    grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int, *, receiver: Receiver
+) -> Served:
     def opened(count: int) -> ServedStore:
         with ExitStack() as stack:
             inner_fd = beneath.opened(root_fd, wanted[:count], same_mount=True)
@@ -104,6 +111,7 @@ def _served(grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int
             name=grant.served,
             missing="/".join(wanted[count:]),
             directory_fd=fd,
+            receiver=receiver,
         )
 
     if depth == len(wanted):
@@ -116,7 +124,9 @@ def _served(grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int
         except OSError as error:
             raise mapped_error(error, f"making {grant.served}") from error
         with beneath.opened(kept_fd, wanted, same_mount=True) as fd:
-            return ServedStore(grant.served, name=grant.served, directory_fd=os.dup(fd))
+            return ServedStore(
+                grant.served, name=grant.served, directory_fd=os.dup(fd), receiver=receiver
+            )
 
     try:
         return Served(opened(depth), create)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid5
 
 from buttersink.errors import MissingError, RefusedError, UsageError
+from buttersink.model import Receiver
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stores.own_names import OWN_PREFIX
 
@@ -39,9 +40,12 @@ class ServedStore(BtrfsStore):
         name: str | None = None,
         missing: str = "",
         directory_fd: int | None = None,
+        receiver: Receiver = Receiver.OWN,
     ) -> None:
-        """See `BtrfsSource`."""
-        super().__init__(path, name=name, missing=missing, directory_fd=directory_fd)
+        """See `BtrfsStore`."""
+        super().__init__(
+            path, name=name, missing=missing, directory_fd=directory_fd, receiver=receiver
+        )
         self._seen = _Sight(self._catalogue)
 
     def inventory(self) -> Inventory:

@@ -6,19 +6,21 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.freeing import wait_until_freed
-from buttersink.btrfs.receive import find_program, receive_stream_version
+from buttersink.btrfs.progs_receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, UnavailableError
-from buttersink.model import Mode, StreamOptions
-from buttersink.stores import beneath
+from buttersink.model import Mode, Receiver, StreamOptions
+from buttersink.stores import beneath, checkpoints
 from buttersink.stores.btrfs_source import BtrfsSource
-from buttersink.stores.landing import RECEIVED_NAME, Landing, claim, place
+from buttersink.stores.landing import Landing, claim, place
 from buttersink.stores.own_names import link_name, work_name
-from buttersink.stores.passing import Receiving
-from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
+from buttersink.stores.receivers import Incoming, received_by_own, received_by_program
+from buttersink.stores.receiving import WORTHLESS, Pace
+from buttersink.stream.format import NEWEST_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 
     from buttersink.btrfs.subvolumes import Subvolume
     from buttersink.model import Diff, Partial, Size, Snapshot
+    from buttersink.store import Writer
+    from buttersink.stores.catalogue import Catalogue
 
 _LOCK_SECONDS: Final = 3.0
 _LOCK_POLL_SECONDS: Final = 0.1
+_PACE: Final = Pace()
 
 
 class BtrfsStore(BtrfsSource):
@@ -43,8 +48,21 @@ class BtrfsStore(BtrfsSource):
         name: str | None = None,
         missing: str = "",
         directory_fd: int | None = None,
+        receiver: Receiver = Receiver.OWN,
+        pace: Pace = _PACE,
     ) -> None:
-        """See `BtrfsSource`."""
+        """See `BtrfsSource`.
+
+        Args:
+            path: See there.
+            name: See there.
+            missing: See there.
+            directory_fd: See there.
+            receiver: What receives streams.
+            pace: How often what has come is kept, where it can be gone on with.
+        """
+        self._receiver = receiver
+        self._pace = pace
         super().__init__(path, name=name, missing=missing, directory_fd=directory_fd)
         self._released: list[int] = []
         """Tree ids of links that were removed, and whose space the next flush waits for."""
@@ -56,6 +74,8 @@ class BtrfsStore(BtrfsSource):
 
     def accepts(self) -> StreamOptions:
         """See `store.Sink`."""
+        if self._receiver is Receiver.OWN:
+            return StreamOptions(version=NEWEST_VERSION, compressed=True)
         version = receive_stream_version(find_program())
         return StreamOptions(version=version, compressed=version > 1)
 
@@ -96,34 +116,34 @@ class BtrfsStore(BtrfsSource):
         link: bool = False,
         snapshot: Snapshot | None = None,
         fresh: bool = False,
-    ) -> Iterator[Receiving]:
-        """See `store.Sink`; by `btrfs receive`, confined as `landing` describes.
+    ) -> Iterator[Writer]:
+        """See `store.Sink`; in a place as `landing` describes it.
 
         A link gets a hidden name in the store's own directory, and leaves `path` alone.
         """
-        del expected, snapshot  # nothing has to be prepared for a size, and nothing is recorded
+        del snapshot  # nothing is recorded
         self._vet_path(path)
         target = link_name(diff.to) if link else path
+        incoming = Incoming(
+            diff=diff,
+            options=options,
+            expected=expected,
+            fresh=fresh,
+            open_snapshot=lambda uuid: self._open_for(diff, uuid),
+            lock_fd=self._lock_fd,
+        )
         with self._mapped(f"receiving {path}"), self._room_for(target) as directory_fd:
             landing = Landing(directory_fd, diff.to)
             with self._cleared(landing):
-                parent = self._prepare(landing, diff)
-                guard = StreamGuard(
-                    Expectation(
-                        to=frozenset({diff.to}),
-                        parents=frozenset({diff.parent}) if diff.parent else None,
-                        max_version=options.version,
-                    ),
-                    Rewrite(
-                        name=RECEIVED_NAME,
-                        uuids={diff.parent: parent} if diff.parent and parent else {},
-                    ),
-                )
-                with landing.program(find_program(), self._lock_fd) as process:
-                    yield Receiving(process, guard)
-                    guard.finish()
-                    process.finish()
-                self._placed[diff.to] = landing.commit(os.path.basename(target))
+                if self._receiver is Receiver.OWN:
+                    with received_by_own(landing, incoming, self._pace) as own_writer:
+                        yield own_writer
+                    ctransid = own_writer.ctransid
+                else:
+                    with received_by_program(landing, incoming) as writer:
+                        yield writer
+                    ctransid = writer.ctransid
+                self._placed[diff.to] = landing.commit(os.path.basename(target), ctransid)
 
     def release(self, uuid: UUID) -> None:
         """See `store.Sink`; the next `flush` waits until its space is free."""
@@ -207,43 +227,77 @@ class BtrfsStore(BtrfsSource):
                     stack.callback(os.close, fd)
             yield
 
+    def _read_catalogue(self) -> Catalogue:
+        """See `BtrfsSource`; with what leftovers can be gone on from."""
+        catalogue = super()._read_catalogue()
+        inventory = catalogue.inventory
+        if not inventory.partials or self._receiver is not Receiver.OWN:
+            return catalogue
+        with self._mapped("looking at leftovers"):
+            partials = tuple(map(self._with_checkpoint, inventory.partials))
+        return replace(catalogue, inventory=replace(inventory, partials=partials))
+
+    def _with_checkpoint(self, partial: Partial) -> Partial:
+        """Add what receiving the same stream again would go on from."""
+        if partial.uuid is None or partial.link:
+            return partial
+        try:
+            with beneath.opened(self._fd, partial.path.split("/"), same_mount=True) as work_fd:
+                saved = checkpoints.load(work_fd)
+        except (FileNotFoundError, NotADirectoryError):  # it has gone meanwhile
+            return partial
+        if saved is None or saved.checkpoint.diff.to != partial.uuid:
+            return partial
+        return replace(partial, checkpoint=saved.checkpoint)
+
     @contextmanager
     def _cleared(self, landing: Landing) -> Iterator[None]:
-        """Remove a landing after the block, however that ends.
+        """Remove a landing after the block; if that fails, keep what can be gone on from.
 
         If that fails, it is a leftover like any other: the snapshot is there nevertheless, or
         the first cause is what counts.
         """
+        worthless = True
         try:
             yield
             with suppress(OSError):
                 landing.clear()
-        except UnavailableError:
+        except WORTHLESS:
             with suppress(OSError, BusyError):
-                landing.clear()  # the other end has gone, so no transfer waits for the space
-            raise
-        except Exception:
-            with suppress(OSError, BusyError):
-                # The next transfer may need the space.
                 wait_until_freed(self._fd, landing.clear())
             raise
+        except UnavailableError:
+            worthless = False  # the other end has gone, so no transfer waits for the space
+            raise
+        except Exception:
+            worthless = False
+            with suppress(OSError, BusyError):
+                # The next transfer may need the space.
+                wait_until_freed(self._fd, landing.settle())
+            raise
+        except BaseException:
+            worthless = False
+            raise
         finally:
             with suppress(OSError, BusyError):
-                landing.clear()  # interrupted, perhaps in the middle of clearing
+                # Perhaps interrupted in the middle of that.
+                landing.clear() if worthless else landing.settle()
+            landing.let_go()
 
-    def _prepare(self, landing: Landing, diff: Diff) -> UUID | None:
-        if diff.parent is None:
-            return landing.prepare(None)
+    def _open_for(self, diff: Diff, uuid: UUID) -> int:
+        """Open the parent of a diff, or another snapshot that its stream clones from.
+
+        Raises:
+            MissingError: It is not here, or is none of those that may be used.
+        """
         # Of a series, each builds on the one that has just come in: no need to search for it.
-        placed = self._placed.get(diff.parent)
-        if placed is None:
-            parent_fd = self._open_copy(self._copy(diff.parent))
-        else:
-            parent_fd = self._open(str(diff.parent), treeid=placed.treeid, uuid=placed.uuid)
-        try:
-            return landing.prepare(parent_fd)
-        finally:
-            os.close(parent_fd)
+        placed = self._placed.get(uuid)
+        if placed is not None:
+            return self._open(str(uuid), treeid=placed.treeid, uuid=placed.uuid)
+        copy = self._copy(uuid)
+        if uuid != diff.parent and self._catalogue.shown(copy) is None:
+            raise MissingError(f"{self.name} has no snapshot {uuid}, which the stream clones from")
+        return self._open_copy(copy)
 
     def _vet_path(self, path: str) -> str:
         """Check where a snapshot is to be; return its name there.

@@ -1,18 +1,20 @@
 """Where a snapshot is received, and how it gets its final name.
 
 A transfer takes place inside a subvolume with a hidden name, `.buttersink-<uuid>.part`, in the
-final directory. It is the root directory of the receiving program, on a mount where device nodes
-are only names, and holds nothing but
+final directory. It holds
 
-    parent   a snapshot of the parent; its fresh received_uuid is what the stream is told
-             to build on, so that the program can't find another parent than the planned one
-    new      the subvolume being received
+    new      the subvolume being received: empty at first, or a copy of the parent; it is all
+             that our own receiver can reach
+    mark-…   what an interrupted transfer can go on from, see `checkpoints`
+    parent   only for `btrfs receive`, whose root directory is the hidden subvolume: a snapshot
+             of the parent; its fresh received_uuid is what the stream is told to build on, so
+             that the program can't find another parent than the planned one
 
-so that a hostile stream can reach nothing else. When all its data is on the disk, the finished
-subvolume is moved to `.buttersink-<uuid>.new` in the final directory (for which it must be
-writable), is stamped with its identity, made read-only, and only then gets its final name, which
-for a link is the hidden `.buttersink-<uuid>.link`. Whatever is killed at any moment, nothing
-half-done has a final name.
+so that a hostile stream can reach nothing else, on a mount where device nodes are only names. When
+all its data is on the disk, the finished subvolume is moved to `.buttersink-<uuid>.new` in the
+final directory (for which it must be writable), is stamped with its identity, made read-only, and
+only then gets its final name, which for a link is the hidden `.buttersink-<uuid>.link`. Whatever
+is killed at any moment, nothing half-done has a final name.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from buttersink.btrfs import ioctl
-from buttersink.btrfs.receive import ReceiveProcess
+from buttersink.btrfs.progs_receive import ReceiveProcess
 from buttersink.errors import BusyError, PathTakenError, TransferError
+from buttersink.stores import checkpoints
 from buttersink.stores.own_names import staged_name, work_name
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.btrfs.ioctl import SubvolumeInfo
+    from buttersink.btrfs.receive import Mark
+    from buttersink.model import Checkpoint
+    from buttersink.stores.checkpoints import Saved
 
 RECEIVED_NAME: Final = b"new"
 _PARENT_NAME: Final = b"parent"
@@ -48,16 +54,71 @@ class Landing:
         self._work_fd: int | None = None
         """The work subvolume, locked; None while there is none of ours."""
         self._parent: UUID | None = None
+        """What `btrfs receive` has as parent."""
 
-    def prepare(self, parent_fd: int | None) -> UUID | None:
-        """Make it anew, with the parent inside; return what a stream is to call the parent.
+    @property
+    def work_fd(self) -> int:
+        """The hidden subvolume, once it is prepared."""
+        if self._work_fd is None:
+            raise AssertionError("prepare comes first")
+        return self._work_fd
+
+    def find_saved(self) -> Saved | None:
+        """Return what an interrupted transfer has left to go on from; nothing is made for that.
 
         Raises:
             BusyError: Another run is receiving the same snapshot there.
         """
-        self.clear()
-        ioctl.create_subvolume(self._directory_fd, self._name)
-        work_fd = self._work_fd = claim(self._directory_fd, self._name)
+        try:
+            self._claim()
+        except FileNotFoundError:
+            return None
+        return checkpoints.load(self.work_fd)
+
+    def begin(self, parent_fd: int | None) -> None:
+        """Make it anew, with a copy of the parent, or nothing, to receive in.
+
+        Raises:
+            BusyError: Another run is receiving the same snapshot there.
+        """
+        self._begin()
+        if parent_fd is None:
+            ioctl.create_subvolume(self.work_fd, RECEIVED_NAME)
+        else:
+            ioctl.create_snapshot(self.work_fd, RECEIVED_NAME, source_fd=parent_fd, readonly=False)
+
+    def go_on(self, saved: Saved) -> None:
+        """Receive in what was saved, whatever else had come after that."""
+        _destroy_if_there(self.work_fd, RECEIVED_NAME)
+        saved_fd = _open_directory(self.work_fd, saved.name)
+        try:
+            ioctl.create_snapshot(self.work_fd, RECEIVED_NAME, source_fd=saved_fd, readonly=False)
+        finally:
+            os.close(saved_fd)
+
+    def save(self, checkpoint: Checkpoint, mark: Mark) -> None:
+        """Keep what has been received so far, to go on from there; nobody is receiving now.
+
+        Raises:
+            OSError: There is no room, say; what was saved before is there still.
+        """
+        received_fd = self.open_received()
+        try:
+            checkpoints.save(self.work_fd, received_fd, checkpoint, mark)
+        finally:
+            os.close(received_fd)
+
+    def open_received(self) -> int:
+        """Open the top directory of the subvolume in which is received."""
+        return _open_directory(self.work_fd, RECEIVED_NAME)
+
+    def prepare_for_program(self, parent_fd: int | None) -> UUID | None:
+        """Make it anew for `btrfs receive`; return what a stream is to call the parent.
+
+        Raises:
+            BusyError: Another run is receiving the same snapshot there.
+        """
+        work_fd = self._begin()
         if parent_fd is None:
             return None
         ioctl.create_snapshot(work_fd, _PARENT_NAME, source_fd=parent_fd, readonly=False)
@@ -79,22 +140,17 @@ class Landing:
             program: Absolute path of `btrfs`.
             lock_fd: A lock that must be held as long as the program runs, also without us.
         """
-        work_fd = self._prepared()
+        work_fd = self.work_fd
         keep = (work_fd,) if lock_fd is None else (work_fd, lock_fd)
         return ReceiveProcess(program, work_fd, keep_fds=keep)
 
-    def commit(self, name: str) -> SubvolumeInfo:
-        """Check what was received, put it at its final name, and return what is there now.
-
-        Args:
-            name: Its final name in the directory.
+    def take_from_program(self) -> int:
+        """Check what `btrfs receive` has made, and return the sender's ctransid of it.
 
         Raises:
             TransferError: The result is not what it should be.
-            PathTakenError: Something has taken the name meanwhile.
         """
-        work_fd = self._prepared()
-        received_fd = _open_directory(work_fd, RECEIVED_NAME)
+        received_fd = self.open_received()
         try:
             info = ioctl.subvolume_info(received_fd)
             expected = (self._identity, self._parent, True)
@@ -104,23 +160,50 @@ class Landing:
                     f"{info.received_uuid}, parent_uuid {info.parent_uuid}, "
                     f"{'read-only' if info.readonly else 'writable'}"
                 )
-            # All data must be on the disk before anything has the final name.
-            ioctl.sync(received_fd)
             # A read-only subvolume can't be renamed across directories.
             ioctl.set_writable(received_fd)
-
-            def move(staged: bytes) -> None:
-                os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=self._directory_fd)
-
-            return _stage(
-                self._directory_fd,
-                name,
-                make=move,
-                identity=self._identity,
-                stransid=info.stransid,
-            )
+            return info.stransid
         finally:
             os.close(received_fd)
+
+    def commit(self, name: str, stransid: int) -> SubvolumeInfo:
+        """Put what was received at its final name, and return what is there now.
+
+        Args:
+            name: Its final name in the directory.
+            stransid: The sender's ctransid.
+
+        Raises:
+            TransferError: The result is not what it should be.
+            PathTakenError: Something has taken the name meanwhile.
+        """
+        work_fd = self.work_fd
+        # All data must be on the disk before anything has the final name.
+        ioctl.sync(work_fd)
+
+        def move(staged: bytes) -> None:
+            os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=self._directory_fd)
+
+        return _stage(
+            self._directory_fd, name, make=move, identity=self._identity, stransid=stransid
+        )
+
+    def settle(self) -> tuple[int, ...]:
+        """Leave nothing but what the next transfer can go on from; return the ids of what was.
+
+        Raises:
+            BusyError: It belongs to another run.
+        """
+        if self.find_saved() is None:
+            return self.clear()
+        gone = _destroy_if_there(self.work_fd, RECEIVED_NAME)
+        return () if gone is None else (gone,)
+
+    def let_go(self) -> None:
+        """Let others have what is left; nothing can be done with it afterwards."""
+        if self._work_fd is not None:
+            os.close(self._work_fd)
+            self._work_fd = None
 
     def clear(self) -> tuple[int, ...]:
         """Remove the work subvolume, with all in it, if it is there; return the ids of what was.
@@ -128,22 +211,25 @@ class Landing:
         Raises:
             BusyError: It belongs to another run.
         """
-        if self._work_fd is None:
-            try:
-                self._work_fd = claim(self._directory_fd, self._name)
-            except FileNotFoundError:
-                return ()
-        work_fd = self._work_fd
+        try:
+            work_fd = self._claim()
+        except FileNotFoundError:
+            return ()
         work_id = ioctl.subvolume_info(work_fd).treeid
-        inner_ids = [_destroy_if_there(work_fd, n) for n in (RECEIVED_NAME, _PARENT_NAME)]
+        inner = (RECEIVED_NAME, _PARENT_NAME, *checkpoints.mark_names(work_fd))
+        inner_ids = [_destroy_if_there(work_fd, name) for name in inner]
         _destroy_if_there(self._directory_fd, self._name)
-        self._work_fd = None
-        os.close(work_fd)
+        self.let_go()
         return (*(treeid for treeid in inner_ids if treeid is not None), work_id)
 
-    def _prepared(self) -> int:
+    def _begin(self) -> int:
+        self.clear()
+        ioctl.create_subvolume(self._directory_fd, self._name)
+        return self._claim()
+
+    def _claim(self) -> int:
         if self._work_fd is None:
-            raise AssertionError("prepare comes first")
+            self._work_fd = claim(self._directory_fd, self._name)
         return self._work_fd
 
 
@@ -219,6 +305,9 @@ def _finish(
     try:
         ioctl.set_received(fd, received_uuid=identity, stransid=stransid)
         ioctl.set_readonly(fd)
+        info = ioctl.subvolume_info(fd)
+        if (info.received_uuid, info.stransid, info.readonly) != (identity, stransid, True):
+            raise TransferError(f"the kernel did not record what was received: {info}")
         try:
             ioctl.rename_new(directory_fd, staged, os.fsencode(name))
         except FileExistsError as error:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 from buttersink.pipes import PIPE_BYTES
 
 if TYPE_CHECKING:
-    from buttersink.btrfs.receive import ReceiveProcess
+    from buttersink.btrfs.progs_receive import ReceiveProcess
     from buttersink.btrfs.send import KernelSend
     from buttersink.stream.guard import StreamGuard
 
 
-class Receiving:
+class ProgramReceiving:
     """The writer of a receive: what passes the guard goes to the program."""
 
     def __init__(self, process: ReceiveProcess, guard: StreamGuard) -> None:
         """Write to `process` what `guard` lets pass."""
         self._process = process
         self._guard = guard
+        self.ctransid = 0
+        """The sender's; known when the block has ended."""
 
     @property
     def plain_bytes(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import RestartError
-from buttersink.stream.digest import StreamDigest
+from buttersink.stream.digest import SpanDigest
 
 if TYPE_CHECKING:
     from buttersink.model import Position
@@ -24,15 +24,18 @@ def drop_beginning(stream: Reader, position: Position | None) -> None:
     """
     if position is None:
         return
-    digest = StreamDigest()
     buffer = memoryview(bytearray(_BUFFER_BYTES))
-    while missing := position.offset - digest.nbytes:
-        count = stream.readinto(buffer[:missing])
-        if count == 0:
-            break
-        digest.update(buffer[:count])
-    if not digest.agrees_with(position):
-        raise RestartError(
-            "the stream is not the one that was interrupted, as after a balance or "
-            "deduplication of what is sent"
-        )
+    offset = 0
+    for span in position.spans:
+        digest = SpanDigest()
+        while missing := span.end - offset:
+            count = stream.readinto(buffer[:missing])
+            if count == 0:
+                break
+            digest.update(buffer[:count])
+            offset += count
+        if offset != span.end or digest.digest() != span.digest:
+            raise RestartError(
+                "the stream is not the one that was interrupted, as after a balance or "
+                "deduplication of what is sent"
+            )

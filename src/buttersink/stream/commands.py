@@ -35,7 +35,7 @@ class Commands(Protocol):
         """Make a symbolic link; the target is free text."""
 
     def rename(self, path: bytes, to: bytes) -> None:
-        """Rename something; what is at the new name is replaced as rename(2) does."""
+        """Rename something; what is at the new name is replaced, as by the system call."""
 
     def link(self, path: bytes, existing: bytes) -> None:
         """Make a further name, `path`, of the file `existing`."""
@@ -83,7 +83,7 @@ class Commands(Protocol):
         """Set times, in nanoseconds since 1970, not through a link; the path may be empty."""
 
     def fallocate(self, path: bytes, mode: int, *, offset: int, size: int) -> None:
-        """As fallocate(2)."""
+        """Allocate or free space, as by the system call of that name."""
 
     def fileattr(self, path: bytes, flags: int) -> None:
         """Set the flags of an inode (BTRFS_INODE_*, btrfs_tree.h); the path may be empty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import MAXYEAR, MINYEAR
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from buttersink import errors
@@ -17,6 +18,7 @@ from buttersink.model import (
     Problem,
     Size,
     Snapshot,
+    Span,
     StreamOptions,
 )
 from buttersink.wire.messages import (
@@ -30,6 +32,7 @@ from buttersink.wire.messages import (
     ProblemFacts,
     SizeFacts,
     SnapshotFacts,
+    SpanFacts,
 )
 
 if TYPE_CHECKING:
@@ -81,37 +84,46 @@ def as_options(message: Options) -> StreamOptions:
 
 def place_message(position: Position | None) -> Place | None:
     """Return a position as it travels."""
-    if position is None:
-        return None
-    return Place(offset=position.offset, plain_bytes=position.plain_bytes, digest=position.digest)
+    return None if position is None else _place(position)
+
+
+def _place(position: Position) -> Place:
+    spans = tuple(SpanFacts(end=span.end, digest=span.digest) for span in position.spans)
+    return Place(plain_bytes=position.plain_bytes, spans=spans)
 
 
 def as_position(place: Place | None) -> Position | None:
-    """Return the position of a message."""
-    if place is None:
-        return None
-    return Position(offset=place.offset, plain_bytes=place.plain_bytes, digest=place.digest)
+    """Return the position of a message.
+
+    Raises:
+        ProtocolError: It makes no sense.
+    """
+    return None if place is None else _position(place)
+
+
+def _position(place: Place) -> Position:
+    ends = [0, *(span.end for span in place.spans)]
+    if any(end <= start for start, end in pairwise(ends)):
+        raise ProtocolError("a position in a stream whose spans do not follow each other")
+    spans = tuple(Span(span.end, span.digest) for span in place.spans)
+    return Position(plain_bytes=place.plain_bytes, spans=spans)
 
 
 def _checkpoint_message(checkpoint: Checkpoint) -> CheckpointFacts:
-    position = checkpoint.position
     return CheckpointFacts(
         to=checkpoint.diff.to,
         parent=checkpoint.diff.parent,
         options=options_message(checkpoint.options),
-        position=Place(
-            offset=position.offset, plain_bytes=position.plain_bytes, digest=position.digest
-        ),
+        position=_place(checkpoint.position),
         expected=checkpoint.expected,
     )
 
 
 def _as_checkpoint(message: CheckpointFacts) -> Checkpoint:
-    place = message.position
     return Checkpoint(
         diff=Diff(message.to, message.parent),
         options=as_options(message.options),
-        position=Position(offset=place.offset, plain_bytes=place.plain_bytes, digest=place.digest),
+        position=_position(message.position),
         expected=message.expected,
     )
 

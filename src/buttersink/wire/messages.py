@@ -143,12 +143,18 @@ class AskSpace(Request, frozen=True, tag="free_bytes"):
     """`Sink.free_bytes`: `Done`."""
 
 
+class SpanFacts(msgspec.Struct, frozen=True, array_like=True):
+    """See `model.Span`."""
+
+    end: _Count
+    digest: Annotated[bytes, Meta(max_length=64)]
+
+
 class Place(msgspec.Struct, frozen=True, array_like=True):
     """See `model.Position`."""
 
-    offset: _Count
     plain_bytes: _Count
-    digest: Annotated[bytes, Meta(max_length=64)]
+    spans: Annotated[tuple[SpanFacts, ...], Meta(min_length=1, max_length=MAX_ASKED)]
 
 
 class Send(Request, frozen=True, tag="send"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buttersink.errors import UsageError
+from buttersink.model import Receiver
 from buttersink.text import escape
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Remote:
         ssh_command: The program that connects, with options; split into words as a POSIX shell
             would, but no shell ever sees it.
         remote_command: What runs buttersink there; likewise.
+        receiver: What is to receive streams there.
     """
 
     host: str
@@ -34,6 +36,7 @@ class Remote:
     directory: str
     ssh_command: str = "ssh"
     remote_command: str = "sudo buttersink"
+    receiver: Receiver = Receiver.OWN
 
     @property
     def login(self) -> str:

@@ -50,6 +50,11 @@ class Conversation:
         self._link = link
         self._lost = False
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._lost
+
     def close(self) -> None:
         """End the link; the server ends then, too."""
         self._lost = True

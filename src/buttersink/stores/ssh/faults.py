@@ -47,6 +47,7 @@ class Fault(Enum):
     CRASH = auto()
     OTHER_KEY = auto()
     USAGE = auto()
+    CLIENT_LOST = auto()
     SERVER = auto()
     OLD_BUTTERSINK = auto()
     STRAY_TEXT = auto()
@@ -176,6 +177,7 @@ MEANINGS: Final = {
         "the command was not understood there",
         "check --remote-command, and upgrade the older buttersink",
     ),
+    Fault.CLIENT_LOST: Meaning(UnavailableError, "the server heard nothing from here", AGAIN),
     Fault.SERVER: Meaning(TransferError, "the server gave up"),
     Fault.OLD_BUTTERSINK: Meaning(
         ProtocolError, "a ButterSink older than version 1 runs there", "upgrade it there"
@@ -191,7 +193,7 @@ MEANINGS: Final = {
         UnavailableError, "the server was killed by {signal}", "see the system's log there"
     ),
     Fault.SILENT_SSH: Meaning(
-        TransferError,
+        UnavailableError,
         "ssh gave up without a word",
         "either the server was killed, or ssh was told to be quiet (-q, LogLevel): " + _TRY,
     ),
@@ -275,6 +277,7 @@ REMOTE_SIGNS: Final = (
     _sign(Fault.CRASH, r"^traceback \(most recent", shown=r"^[\w.]+(Error|Exception|Exit)\b"),
     _sign(Fault.OTHER_KEY, r"^buttersink server: this key is for"),
     _sign(Fault.USAGE, r"^usage: |unrecognized (argument|option)"),
+    _sign(Fault.CLIENT_LOST, r"^buttersink server: the client has gone: "),
     _sign(Fault.SERVER, r"^buttersink( server)?: "),
 )
 """Signs of what ran on the other host, the more telling first."""

@@ -29,6 +29,7 @@ from buttersink.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from buttersink.model import Receiver
     from buttersink.stores.ssh.command import Remote
 
 _STARTING: Final = "starting the server"
@@ -61,28 +62,43 @@ def open_ssh(
             "names of files are in another encoding than UTF-8 here",
             "unset PYTHONUTF8, or run in a UTF-8 locale",
         )
+
+    def dial() -> tuple[Conversation, ServerHello]:
+        return _dial(remote, mode, stall_seconds, sudo_user)
+
+    return SshStore(*dial(), name=name, mode=mode, dial=dial)
+
+
+def _dial(
+    remote: Remote, mode: Mode, stall_seconds: float, sudo_user: str | None
+) -> tuple[Conversation, ServerHello]:
     host = escape(remote.login)
     process = SshProcess(remote, mode, sudo_user=sudo_user)
     try:
         link = Link(process.read_fd, process.write_fd, stall_seconds=stall_seconds)
         conversation = Conversation(process, link, host)
-        hello = _greet(process, link, conversation, stall_seconds)
+        hello = _greet(process, link, conversation, stall_seconds, remote.receiver)
         _check(hello, remote, mode, host)
         link.keep_alive()
-        return SshStore(conversation, hello, name=name, mode=mode)
     except BaseException:
         process.close()
         raise
+    return conversation, hello
 
 
 def _greet(
-    process: SshProcess, link: Link, conversation: Conversation, stall_seconds: float
+    process: SshProcess,
+    link: Link,
+    conversation: Conversation,
+    stall_seconds: float,
+    receiver: Receiver,
 ) -> ServerHello:
     mine = ClientHello(
         release=__version__,
         oldest=OLDEST_VERSION,
         newest=NEWEST_VERSION,
         stall_seconds=stall_seconds,
+        receiver=receiver.value,
     )
     link.stall_seconds = max(stall_seconds, _TYPING_SECONDS) if _has_terminal() else stall_seconds
     begun = False

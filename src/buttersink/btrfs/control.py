@@ -1,0 +1,104 @@
+"""What a receiver and the process that started it say to each other, beside the stream.
+
+Messages are JSON objects, each behind its length, over a pair of connected sockets; descriptors
+travel with them. The receiver is a program of ours, and on the same machine: what it says is
+believed, but for how long it is.
+
+From the starter:
+
+    begin     where to work, and what to expect; with the top directory of the subvolume
+    mark      stop at the end of a command, and say where
+    go        go on after a mark
+    source    a snapshot to clone from, with its top directory; or why there is none
+
+From the receiver:
+
+    at        progress
+    source    what snapshot is needed to clone from
+    marked    the answer to mark
+    cut       the stream has ended without its END command; as marked
+    done      the stream was whole, and everything is in place
+    failed    what went wrong; the receiver has ended
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any, Final
+
+_LENGTH: Final = struct.Struct("<I")
+_LONGEST: Final = 64 << 20
+_MOST_FDS: Final = 1
+_SECONDS: Final = 60.0
+"""How long the other side may take in the middle of a message."""
+
+Message = dict[str, Any]
+
+
+class ControlEndedError(Exception):
+    """The other side has gone."""
+
+
+class Control:
+    """One end of the pair."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take over a socket."""
+        self._socket = connection
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait for it."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Let the other side know that nothing more is said."""
+        self._socket.close()
+
+    def say(self, kind: str, *, fd: int | None = None, **fields: Any) -> None:
+        """Send a message, with a descriptor if there is one.
+
+        Raises:
+            ControlEndedError: Nobody listens.
+        """
+        body = json.dumps({"kind": kind, **fields}).encode()
+        fds = [] if fd is None else [fd]
+        try:
+            # The descriptor travels with the first byte: the header goes whole, or not at all.
+            socket.send_fds(self._socket, [_LENGTH.pack(len(body))], fds)
+            self._socket.sendall(body)
+        except OSError as error:
+            raise ControlEndedError from error
+
+    def hear(self) -> tuple[Message, int | None]:
+        """Wait for the next message, and return it with its descriptor.
+
+        Raises:
+            ControlEndedError: There will be none.
+        """
+        try:
+            header, fds, _, _ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_FDS)
+            while header and len(header) < _LENGTH.size:
+                header += self._more(_LENGTH.size - len(header))
+            if not header:
+                raise ControlEndedError
+            (length,) = _LENGTH.unpack(header)
+            if length > _LONGEST:
+                raise ControlEndedError
+            body = bytearray()
+            while len(body) < length:
+                body += self._more(length - len(body))
+        except OSError as error:
+            raise ControlEndedError from error
+        return json.loads(body), (fds[0] if fds else None)
+
+    def _more(self, nbytes: int) -> bytes:
+        self._socket.settimeout(_SECONDS)
+        try:
+            data = self._socket.recv(min(nbytes, 1 << 20))
+        finally:
+            self._socket.settimeout(None)
+        if not data:
+            raise ControlEndedError
+        return data

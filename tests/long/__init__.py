@@ -1,0 +1,1 @@
+"""What takes hours: run by `make long`, not by `make test`."""
