@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.ground import drop_caches
 from bench.moving import NEVER, Taken, Task
 from buttersink.model import Receiver
-from buttersink.stores.receiving import Pace
+from buttersink.receiving import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

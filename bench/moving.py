@@ -20,7 +20,7 @@ from bench.ground import run, shell, words
 from buttersink.errors import UnavailableError
 from buttersink.model import Diff, Receiver, StreamOptions
 from buttersink.stores.btrfs import BtrfsStore
-from buttersink.stores.receiving import Pace
+from buttersink.receiving import Pace
 from buttersink.transfer import pump
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from bench.movers import Case, Turn, Way, resumed, transferred
 from bench.running import in_turns
 from bench.transfers import history, mixed_snapshot, send_receive
 from buttersink.model import Receiver
-from buttersink.stores.receiving import Pace
+from buttersink.receiving import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -110,7 +110,7 @@ def _run(options: Options, reporter: Reporter) -> int:
         linking=options.linking,
         state=_state_directory(),
         sudo_user=os.environ.get("SUDO_USER"),
-        receiver=options.receiver,
+        receiving=options.receiving,
     )
 
     def emit(event: Event) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from buttersink.errors import NotBtrfsError, RefusedError, UsageError
 from buttersink.location import Location, Scheme
-from buttersink.model import Mode, Receiver
+from buttersink.model import Mode
+from buttersink.receiving import Receiving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +33,14 @@ class Means:
         linking: How other hosts are reached.
         state: Directory for what has to be remembered between runs.
         sudo_user: Who became root by sudo to run this, if that is so.
-        receiver: What receives streams, at an end of subvolumes.
+        receiving: How streams are received, at an end of subvolumes.
     """
 
     storing: Storing
     linking: Linking
     state: str
     sudo_user: str | None = None
-    receiver: Receiver = Receiver.OWN
+    receiving: Receiving = field(default_factory=Receiving)
 
 
 def load(location: Location) -> None:
@@ -157,7 +158,11 @@ def _btrfs(location: Location, means: Means, missing: str) -> Sink:
 
     try:
         return BtrfsStore(
-            location.directory, name=location.text, missing=missing, receiver=means.receiver
+            location.directory,
+            name=location.text,
+            missing=missing,
+            receiver=means.receiving.receiver,
+            pace=means.receiving.pace,
         )
     except NotBtrfsError as error:
         if missing:
@@ -178,7 +183,7 @@ def _ssh(location: Location, means: Means, mode: Mode) -> SshStore:
         directory=location.directory,
         ssh_command=means.linking.ssh_command,
         remote_command=means.linking.remote_command,
-        receiver=means.receiver,
+        receiving=means.receiving,
     )
     try:
         return open_ssh(

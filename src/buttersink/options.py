@@ -19,6 +19,7 @@ from buttersink.linking import (
 from buttersink.location import Location, parse_location
 from buttersink.model import Receiver
 from buttersink.program import Parser
+from buttersink.receiving import CHECKPOINT_BYTES, LEAST_CHECKPOINT_BYTES, Pace, Receiving
 from buttersink.storing import (
     DEFAULT_FACTOR,
     DEFAULT_JOBS,
@@ -42,6 +43,9 @@ _EPILOG: Final = """\
 The slash at the end matters: with it, all snapshots in the directory are meant; without
 it, the last part names one snapshot. With only <dst>, what is there is listed.
 
+buttersink diff SNAP1 SNAP2 lists what changed between two snapshots; for more, see
+buttersink diff --help. (A directory of that name is ./diff.)
+
 exit status:  0 done    1 failed    2 wrong usage    130 interrupted
               3 finished, but something that was named could not be transferred or deleted
 """
@@ -61,6 +65,7 @@ class Options:
         bytes_per_second: Limit of the rate; None for no limit.
         storing: How streams are stored.
         linking: How other hosts are reached.
+        receiving: How streams are received.
 
     The others are the options of the same names.
     """
@@ -80,7 +85,7 @@ class Options:
     force: bool
     storing: Storing
     linking: Linking
-    receiver: Receiver
+    receiving: Receiving
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -140,7 +145,7 @@ def parse_options(argv: Sequence[str]) -> Options:
             stall_seconds=found.stall_timeout,
             patience=Patience(retries=found.retries),
         ),
-        receiver=Receiver(found.receiver),
+        receiving=Receiving(receiver=Receiver(found.receiver), pace=Pace(nbytes=found.checkpoint)),
     )
 
 
@@ -196,6 +201,9 @@ def _parser() -> Parser:
         default=Receiver.OWN.value,
         help="what makes snapshots of streams: ButterSink itself, which can go on with what was "
         "interrupted, or the program btrfs receive (default: buttersink)")  # fmt: skip
+    add("--checkpoint", type=_checkpoint, default=CHECKPOINT_BYTES, metavar="SIZE",
+        help="bytes after which what has come is kept for good, so that a transfer can go on "
+        "from there, besides every 30 seconds (default: 256M)")  # fmt: skip
     _add_linking(parser)
     _add_storing(parser)
     return parser
@@ -274,6 +282,14 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
+
+
+def _checkpoint(text: str) -> int:
+    match = _RATE.fullmatch(text.strip())
+    nbytes = int(float(match["number"]) * _UNITS[match["unit"].upper()]) if match else 0
+    if nbytes < LEAST_CHECKPOINT_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size from 1M on; write it as 256M")
+    return nbytes
 
 
 def _count(text: str) -> int:

@@ -11,13 +11,11 @@ import sys
 import time
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink.errors import ProtocolError
-from buttersink.wire.frames import HEADER, HEADER_SIZE, PREAMBLE, Kind
-from buttersink.wire.messages import Received, decode
+from buttersink.wire.frames import PREAMBLE, Kind
 from support.arrivals import Arrivals, moving_history
 from support.command import buttersink
 from support.damage import damage
@@ -25,10 +23,11 @@ from support.far_arrivals import FarArrivals, Part, Route
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.link_faults import LinkFault, Trouble, Way
 from support.link_proxy import LinkProxy
+from support.link_spots import conversation, frames, is_confirmation, spots
 from support.loopfs import run as run_program
 from support.lossy_ssh import lossy_ssh_command
 from support.processes import Background, wait_until
-from support.ssh_ends import Shell, Tap, piped
+from support.ssh_ends import Shell, piped
 from support.sshd import sshd
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from conftest import MakeFs
     from support.command import Run
     from support.loopfs import LoopFs
-    from support.ssh_ends import Traffic
     from support.sshd import Sshd
 
 MIB = 1 << 20
@@ -69,46 +67,6 @@ def shell(tmp_path: Path) -> Shell:
 def lossy(shell: Shell, *faults: LinkFault) -> Shell:
     """Return a way that is beset by these, or by none: ssh is a process of its own then."""
     return Shell(shell.host, lossy_ssh_command(shell.ssh_command, *faults))
-
-
-def conversation(far: FarArrivals, tmp_path: Path) -> Traffic:
-    """Return what is said in a run from the beginning."""
-    (tmp_path / "tap").mkdir()
-    tap = Tap(far.shell, tmp_path / "tap")
-    far.by(tap.shell).converge()
-    far.arrivals.reset()
-    (traffic,) = tap.taken()
-    return traffic
-
-
-class Spot(NamedTuple):
-    """A place in a conversation."""
-
-    way: Way
-    after: int
-
-
-def frames(said: bytes) -> Iterator[tuple[int, Kind, bytes]]:
-    """Yield where each frame starts, its kind and its payload."""
-    start = len(PREAMBLE)
-    while start < len(said):
-        number, nbytes = HEADER.unpack_from(said, start)
-        yield start, Kind(number), said[start + HEADER_SIZE : start + HEADER_SIZE + nbytes]
-        start += HEADER_SIZE + nbytes
-
-
-def spots(way: Way, said: bytes, rng: Random) -> dict[str, Spot]:
-    """Return places in what one side says: in and behind frames of each kind, and anywhere."""
-    found = {"in the preamble": len(PREAMBLE) // 2}
-    for start, kind, payload in frames(said):
-        found.setdefault(f"in the header of {kind.name}", start + 2)
-        found.setdefault(f"in {kind.name}", start + HEADER_SIZE + (len(payload) + 1) // 2)
-        found["in the last header"] = start + 2
-        if kind is Kind.END:
-            found["before the last END"] = start
-            found["behind the last END"] = start + HEADER_SIZE
-    found |= {f"anywhere ({n})": rng.randrange(len(said)) for n in range(2)}
-    return {name: Spot(way, after) for name, after in found.items()}
 
 
 def assert_lost(done: Run, far: FarArrivals) -> None:
@@ -196,14 +154,6 @@ def test_a_snapshot_whose_confirmation_is_lost_is_there(
         arrivals.reset()
     assert arrivals.check() == set(arrivals.originals)
     assert "0 sent, 2 already there" in far.converge().stderr
-
-
-def is_confirmation(kind: Kind, said: bytes) -> bool:
-    """Tell whether a frame says that a snapshot is in place."""
-    try:
-        return kind is Kind.REPLY and decode(said, Received) is not None
-    except ProtocolError:
-        return False
 
 
 @pytest.mark.parametrize("trouble", Trouble)

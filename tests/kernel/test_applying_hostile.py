@@ -261,6 +261,37 @@ def test_what_is_below_a_renamed_directory_is_found_anew(applier: Applier, outsi
     applier.write(b"z/b/c/file", 0, DATA)
 
 
+def test_an_open_file_is_not_found_under_an_old_name(applier: Applier) -> None:
+    def is_gone(path: bytes) -> None:
+        with pytest.raises(FileNotFoundError):
+            applier.clone(b"inside", 0, length=1, source=OWN, source_path=path, source_offset=0)
+        applier.write(b"inside", 0, DATA)
+        with pytest.raises(FileNotFoundError):
+            applier.write(path, 0, DATA)
+
+    def open_both(path: bytes) -> None:
+        applier.clone(b"inside", 0, length=0, source=OWN, source_path=path, source_offset=0)
+        applier.write(path, 0, DATA)
+
+    applier.mkdir(b"a")
+    applier.mkfile(b"a/file")
+    open_both(b"a/file")
+    applier.rename(b"a/file", b"a/other")
+    with pytest.raises(FileNotFoundError):
+        applier.write(b"a/file", 0, DATA)
+    is_gone(b"a/file")
+    open_both(b"a/other")
+    applier.rename(b"a", b"b")
+    with pytest.raises(FileNotFoundError):
+        applier.write(b"a/other", 0, DATA)
+    is_gone(b"a/other")
+    open_both(b"b/other")
+    applier.unlink(b"b/other")
+    with pytest.raises(FileNotFoundError):
+        applier.write(b"b/other", 0, DATA)
+    is_gone(b"b/other")
+
+
 def test_what_is_read_is_what_has_the_name_now(applier: Applier, fs_a: LoopFs) -> None:
     def clone(source: bytes) -> None:
         applier.clone(b"inside", 0, length=4096, source=OWN, source_path=source, source_offset=0)

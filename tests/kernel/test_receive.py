@@ -17,7 +17,7 @@ from buttersink.errors import (
     PathTakenError,
     TransferError,
 )
-from buttersink.model import Diff, StreamOptions
+from buttersink.model import Diff, Receiver, StreamOptions
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stream.format import Attribute, Command, decode_attributes, encode_command
 from support.history import simple_history
@@ -67,8 +67,10 @@ class Ends:
         return subvolumes(self.fs_b.path), trees
 
 
-@pytest.fixture
-def ends(fs_a: LoopFs, fs_b: LoopFs, scratch: Path) -> Iterator[Ends]:
+@pytest.fixture(params=list(Receiver), ids=lambda receiver: receiver.value)
+def ends(
+    fs_a: LoopFs, fs_b: LoopFs, scratch: Path, request: pytest.FixtureRequest
+) -> Iterator[Ends]:
     simple_history(fs_a, 2, size=1000)
     (fs_b.path / "dst").mkdir()
     outside = (fs_b.path / "canary", scratch / "canary")
@@ -76,13 +78,17 @@ def ends(fs_a: LoopFs, fs_b: LoopFs, scratch: Path) -> Iterator[Ends]:
         directory.mkdir()
         (directory / "file").write_bytes(CANARY)
     source = BtrfsStore(f"{fs_a.path}/snaps/")
-    target = BtrfsStore(f"{fs_b.path}/dst/")
+    target = BtrfsStore(f"{fs_b.path}/dst/", receiver=request.param)
     source.inventory()
     target.inventory()
     first, second = (UUID(identity(fs_a.path / "snaps" / name)) for name in ("1", "2"))
     yield Ends(fs_a, fs_b, source, target, first, second, outside)
     source.close()
     target.close()
+
+
+REFUSALS = (CorruptStreamError, TransferError)
+"""Ours tells a hostile stream from one that can't be applied; `btrfs receive` does not."""
 
 
 def u64(number: int) -> bytes:
@@ -183,7 +189,7 @@ class TestAHostileStream:
         ):
             through = b"x/" + path + b"/file" if path != b"." else b"x/file"
             added = [symlink(b"x", target, version), attacks(through, version)[attack]]
-            with pytest.raises(TransferError, match="btrfs receive ended with status"):
+            with pytest.raises(REFUSALS):
                 ends.receive(*hostile(ends, version, added))
         assert ends.state() == before
 
@@ -202,7 +208,7 @@ class TestAHostileStream:
         target = os.fsencode(ends.outside[1] / "file")
         for attack in ("write", "truncate", "chmod", "set attribute"):
             added = [symlink(b"x", target, version), attacks(b"x", version)[attack]]
-            with pytest.raises(TransferError):
+            with pytest.raises(REFUSALS):
                 ends.receive(*hostile(ends, version, added))
         assert ends.state() == before
 

@@ -102,7 +102,7 @@ class ReceiverHistory(History):
             (3, set_acl),
             (1, set_capability),
             (1, make_deep_tree),
-            (3, _give_away),
+            (0.7, _give_away),
         )
         super().__init__(seed, fs.path / "live", more=more)
         self.snapshots: list[Path] = []

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buttersink.errors import CorruptStreamError
 from buttersink.stream.changes import ChangeKind
+from buttersink.stream.format import encode_command
 from support.model_tree import ModelTree
-from support.outlines import outline, read
+from support.outlines import (
+    extent,
+    link,
+    mkdir,
+    mkfile,
+    outline,
+    read,
+    rename,
+    rmdir,
+    touch,
+    unlink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,3 +136,36 @@ def test_changes_are_sorted_by_path(world: World) -> None:
     kinds = list(ChangeKind)
     keys = [(change.path, kinds.index(change.kind)) for change in changes]
     assert keys == sorted(keys)
+
+
+PATHS = st.sampled_from([b"a", b"b", b"c", b"a/a", b"a/b", b"b/a", b"a/a/a", b"a/b/a", b"b/a/b"])
+COMMANDS = st.one_of(
+    st.builds(mkdir, PATHS),
+    st.builds(mkfile, PATHS),
+    st.builds(rename, PATHS, PATHS),
+    st.builds(link, PATHS, PATHS),
+    st.builds(unlink, PATHS),
+    st.builds(rmdir, PATHS),
+    st.builds(extent, PATHS, st.just(0), st.just(1)),
+    st.builds(touch, PATHS),
+)
+BODIES = st.tuples(
+    st.integers(0, 30),
+    st.lists(st.tuples(st.integers(0, 40), st.binary(max_size=20)), max_size=6),
+)
+
+
+@given(st.lists(COMMANDS, max_size=30))
+def test_commands_in_any_order_are_obeyed_or_refused(commands: list[bytes]) -> None:
+    with suppress(CorruptStreamError):
+        for change in read(outline(*commands)):
+            assert change.path
+            assert (change.old_path is None) is (change.kind is ChangeKind.CREATED)
+
+
+@given(st.lists(BODIES, max_size=5))
+def test_nonsense_with_right_checksums_is_refused(
+    bodies: list[tuple[int, list[tuple[int, bytes]]]],
+) -> None:
+    with suppress(CorruptStreamError):
+        read(outline(*(encode_command(number, body, 1) for number, body in bodies)))

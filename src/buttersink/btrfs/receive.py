@@ -100,6 +100,8 @@ class ReceiverProcess:
         self._wide = widen_pipe(self._stdin.fileno())
         os.set_blocking(self._stdin.fileno(), False)
         self._plain_bytes = 0
+        self._failure: ButterSinkError | None = None
+        """Why it has ended, once it has said so."""
         self._find: Callable[[UUID], int] | None = None
 
     def begin(
@@ -159,6 +161,8 @@ class ReceiverProcess:
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
         poll.register(self._control.fileno(), select.POLLIN)
+        if self._failure is not None:
+            raise self._failure
         left = data
         while left:
             try:
@@ -276,7 +280,8 @@ class ReceiverProcess:
             case "source":
                 self._answer_source(message)
             case "failed":
-                raise _error_in(message)
+                self._failure = _error_in(message)
+                raise self._failure
         return message
 
     def _answer_source(self, message: Message) -> None:
@@ -298,7 +303,9 @@ class ReceiverProcess:
             self._attend()
 
     def _raise_end(self) -> NoReturn:
-        """Raise that it has ended, and has not said why."""
+        """Raise why it has ended: in its own words, if it has said any."""
+        if self._failure is not None:
+            raise self._failure
         self._stdin.close()
         status = self._process.wait()
         ended = f"ended with status {status}" if status >= 0 else f"was killed by signal {-status}"

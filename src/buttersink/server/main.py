@@ -26,6 +26,7 @@ from buttersink.link import (
 from buttersink.linking import DEFAULT_STALL_SECONDS
 from buttersink.model import Receiver
 from buttersink.priority import yield_disks
+from buttersink.receiving import LEAST_CHECKPOINT_BYTES, Pace, Receiving
 from buttersink.server.arguments import parse_grant
 from buttersink.server.complaints import complain, described
 from buttersink.server.opening import Served, open_served
@@ -151,7 +152,7 @@ def _refusal(client: Hello) -> ButterSinkError | None:
 
 def _serve_client(link: Link, grant: Grant, client: ClientHello) -> None:
     try:
-        served = open_served(grant, _receiver(client))
+        served = open_served(grant, _receiving(client))
         hello = _hello(grant, served)
     except ButterSinkError as error:
         link.send(Kind.ERROR, encode(failure_message(error)))
@@ -160,16 +161,18 @@ def _serve_client(link: Link, grant: Grant, client: ClientHello) -> None:
     Session(link, served.store, grant.mode, served.create).run()
 
 
-def _receiver(client: ClientHello) -> Receiver:
-    """Return what the client wants to have its streams received by.
+def _receiving(client: ClientHello) -> Receiving:
+    """Return how the client wants to have its streams received.
 
     Raises:
-        UsageError: It is not known here.
+        UsageError: By what is not known here.
     """
     try:
-        return Receiver(client.receiver)
+        receiver = Receiver(client.receiver)
     except ValueError as error:
         raise UsageError(f"there is no receiver {client.receiver!r} here") from error
+    nbytes = max(client.checkpoint_bytes, LEAST_CHECKPOINT_BYTES)
+    return Receiving(receiver=receiver, pace=Pace(nbytes=nbytes))
 
 
 def _hello(grant: Grant, served: Served) -> ServerHello:

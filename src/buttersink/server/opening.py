@@ -17,7 +17,7 @@ from buttersink.stores.opening import open_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from buttersink.model import Receiver
+    from buttersink.receiving import Receiving
     from buttersink.server.arguments import Grant
 
 
@@ -34,7 +34,7 @@ class Served:
     create: Callable[[], ServedStore] | None = None
 
 
-def open_served(grant: Grant, receiver: Receiver) -> Served:
+def open_served(grant: Grant, receiving: Receiving) -> Served:
     """Open the directory of a grant.
 
     Whoever started the server named `grant.directory`, so links in that are followed. What the
@@ -42,7 +42,7 @@ def open_served(grant: Grant, receiver: Receiver) -> Served:
 
     Args:
         grant: What may be served.
-        receiver: What receives streams.
+        receiving: How streams are received.
 
     Raises:
         ButterSinkError: It can't be served.
@@ -57,7 +57,7 @@ def open_served(grant: Grant, receiver: Receiver) -> Served:
     root_fd = open_directory(root)
     try:
         depth = _existing_depth(root_fd, root, wanted, named=len(missing))
-        return _served(grant, root, root_fd, wanted, depth, receiver=receiver)
+        return _served(grant, root, root_fd, wanted, depth, receiving=receiving)
     finally:
         os.close(root_fd)
 
@@ -100,7 +100,7 @@ def _existing_depth(root_fd: int, root: str, wanted: list[str], *, named: int) -
 
 
 def _served(
-    grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int, *, receiver: Receiver
+    grant: Grant, root: str, root_fd: int, wanted: list[str], depth: int, *, receiving: Receiving
 ) -> Served:
     def opened(count: int) -> ServedStore:
         with ExitStack() as stack:
@@ -111,7 +111,7 @@ def _served(
             name=grant.served,
             missing="/".join(wanted[count:]),
             directory_fd=fd,
-            receiver=receiver,
+            receiving=receiving,
         )
 
     if depth == len(wanted):
@@ -125,7 +125,7 @@ def _served(
             raise mapped_error(error, f"making {grant.served}") from error
         with beneath.opened(kept_fd, wanted, same_mount=True) as fd:
             return ServedStore(
-                grant.served, name=grant.served, directory_fd=os.dup(fd), receiver=receiver
+                grant.served, name=grant.served, directory_fd=os.dup(fd), receiving=receiving
             )
 
     try:

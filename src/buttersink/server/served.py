@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid5
 
 from buttersink.errors import MissingError, RefusedError, UsageError
-from buttersink.model import Receiver
+from buttersink.receiving import Receiving
 from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stores.own_names import OWN_PREFIX
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from buttersink.model import Diff, Inventory, Partial, Position, Size, Snapshot, StreamOptions
     from buttersink.store import Reader
     from buttersink.stores.catalogue import Catalogue
+
+_RECEIVING: Final = Receiving()
 
 
 class ServedStore(BtrfsStore):
@@ -40,11 +42,16 @@ class ServedStore(BtrfsStore):
         name: str | None = None,
         missing: str = "",
         directory_fd: int | None = None,
-        receiver: Receiver = Receiver.OWN,
+        receiving: Receiving = _RECEIVING,
     ) -> None:
         """See `BtrfsStore`."""
         super().__init__(
-            path, name=name, missing=missing, directory_fd=directory_fd, receiver=receiver
+            path,
+            name=name,
+            missing=missing,
+            directory_fd=directory_fd,
+            receiver=receiving.receiver,
+            pace=receiving.pace,
         )
         self._seen = _Sight(self._catalogue)
 

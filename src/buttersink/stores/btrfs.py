@@ -14,12 +14,13 @@ from buttersink.btrfs.freeing import wait_until_freed
 from buttersink.btrfs.progs_receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, UnavailableError
 from buttersink.model import Mode, Receiver, StreamOptions
+from buttersink.receiving import Pace
 from buttersink.stores import beneath, checkpoints
 from buttersink.stores.btrfs_source import BtrfsSource
 from buttersink.stores.landing import Landing, claim, place
 from buttersink.stores.own_names import link_name, work_name
 from buttersink.stores.receivers import Incoming, received_by_own, received_by_program
-from buttersink.stores.receiving import WORTHLESS, Pace
+from buttersink.stores.receiving import WORTHLESS
 from buttersink.stream.format import NEWEST_VERSION
 
 if TYPE_CHECKING:

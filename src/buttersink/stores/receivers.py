@@ -11,7 +11,7 @@ from buttersink.btrfs.progs_receive import find_program
 from buttersink.btrfs.receive import ReceiverProcess
 from buttersink.stores.landing import RECEIVED_NAME
 from buttersink.stores.passing import ProgramReceiving
-from buttersink.stores.receiving import Pace, ResumableReceiving
+from buttersink.stores.receiving import ResumableReceiving
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from buttersink.model import Diff, Size, StreamOptions
+    from buttersink.receiving import Pace
     from buttersink.stores.checkpoints import Saved
     from buttersink.stores.landing import Landing
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs.receive import Mark
@@ -20,6 +19,7 @@ from buttersink.stores import checkpoints
 if TYPE_CHECKING:
     from buttersink.btrfs.receive import ReceiverProcess
     from buttersink.model import Diff, Position, Size, StreamOptions
+    from buttersink.receiving import Pace
     from buttersink.stores.checkpoints import Saved
     from buttersink.stores.landing import Landing
 
@@ -30,19 +30,6 @@ WORTHLESS: Final = (CorruptStreamError, UnfaithfulStreamError, RestartError)
 
 _LEAST_BYTES: Final = 1 << 20
 """What is less than that is sent again, rather than kept when a transfer is interrupted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often what has come is kept.
-
-    Attributes:
-        nbytes: After so many bytes of the stream,
-        seconds: and at the latest after so many seconds, if anything came.
-    """
-
-    nbytes: int = 256 << 20
-    seconds: float = 30.0
 
 
 class ResumableReceiving:

@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from buttersink.errors import ProtocolError
 from buttersink.model import Receiver
+from buttersink.receiving import CHECKPOINT_BYTES
 
 OLDEST_VERSION: Final = 2
 NEWEST_VERSION: Final = 2
@@ -57,10 +58,12 @@ class ClientHello(Hello, frozen=True, kw_only=True):
         stall_seconds: A link on which nothing comes for so long is given up, on both sides. The
             server takes what is nearest to it, from a tenth of a second to a day.
         receiver: What is to receive streams there, see `model.Receiver`.
+        checkpoint_bytes: After so many bytes of a stream what has come is to be kept.
     """
 
     stall_seconds: float
     receiver: _Word = Receiver.OWN.value
+    checkpoint_bytes: _Count = CHECKPOINT_BYTES
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):

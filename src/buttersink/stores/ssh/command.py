@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from buttersink.errors import UsageError
-from buttersink.model import Receiver
+from buttersink.receiving import Receiving
 from buttersink.text import escape
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Remote:
         ssh_command: The program that connects, with options; split into words as a POSIX shell
             would, but no shell ever sees it.
         remote_command: What runs buttersink there; likewise.
-        receiver: What is to receive streams there.
+        receiving: How streams are to be received there.
     """
 
     host: str
@@ -36,7 +36,7 @@ class Remote:
     directory: str
     ssh_command: str = "ssh"
     remote_command: str = "sudo buttersink"
-    receiver: Receiver = Receiver.OWN
+    receiving: Receiving = field(default_factory=Receiving)
 
     @property
     def login(self) -> str:

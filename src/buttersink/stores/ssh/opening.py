@@ -29,7 +29,7 @@ from buttersink.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from buttersink.model import Receiver
+    from buttersink.receiving import Receiving
     from buttersink.stores.ssh.command import Remote
 
 _STARTING: Final = "starting the server"
@@ -77,7 +77,7 @@ def _dial(
     try:
         link = Link(process.read_fd, process.write_fd, stall_seconds=stall_seconds)
         conversation = Conversation(process, link, host)
-        hello = _greet(process, link, conversation, stall_seconds, remote.receiver)
+        hello = _greet(process, link, conversation, stall_seconds, remote.receiving)
         _check(hello, remote, mode, host)
         link.keep_alive()
     except BaseException:
@@ -91,14 +91,15 @@ def _greet(
     link: Link,
     conversation: Conversation,
     stall_seconds: float,
-    receiver: Receiver,
+    receiving: Receiving,
 ) -> ServerHello:
     mine = ClientHello(
         release=__version__,
         oldest=OLDEST_VERSION,
         newest=NEWEST_VERSION,
         stall_seconds=stall_seconds,
-        receiver=receiver.value,
+        receiver=receiving.receiver.value,
+        checkpoint_bytes=receiving.pace.nbytes,
     )
     link.stall_seconds = max(stall_seconds, _TYPING_SECONDS) if _has_terminal() else stall_seconds
     begun = False
