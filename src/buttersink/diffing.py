@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from buttersink import events
@@ -11,7 +12,7 @@ from buttersink.stream.format import NEWEST_VERSION
 from buttersink.stream.outline import OutlineReader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from buttersink.events import Emit
     from buttersink.model import Inventory, Snapshot
@@ -65,11 +66,20 @@ def compare(store: Source, older: Snapshot, newer: Snapshot, emit: Emit) -> Sequ
     version = min(store.stream_options().version, NEWEST_VERSION)
     outline = OutlineReader(version)
     buffer = memoryview(bytearray(_BUFFER))
+    doing = f"{store.name}: comparing {older.path} with {newer.path}"
     with store.outline(Diff(newer.uuid, older.uuid), version) as stream:
-        try:
-            while count := stream.readinto(buffer):
+        while count := stream.readinto(buffer):
+            with _named(doing):
                 outline.feed(buffer[:count])
-            return outline.changes()
-        except CorruptStreamError as error:
-            message = f"{store.name}: comparing {older.path} with {newer.path}: {error.message}"
-            raise CorruptStreamError(message, error.hint) from error
+    # Not before the block's end: if the stream is not whole, that has the cause.
+    with _named(doing):
+        return outline.changes()
+
+
+@contextmanager
+def _named(doing: str) -> Iterator[None]:
+    """Tell what was being done when a stream turned out to be damaged."""
+    try:
+        yield
+    except CorruptStreamError as error:
+        raise CorruptStreamError(f"{doing}: {error.message}", error.hint) from error

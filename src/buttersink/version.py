@@ -1,3 +1,3 @@
 """The version, apart so that `--version` and the build need no other import."""
 
-__version__ = "1.0.0a3"
+__version__ = "1.0.0a4"

@@ -86,6 +86,7 @@ class TestWrongUsage:
             (["--part-size", "0", "/a/"], "no whole number above 0"),
             (["--part-size", "x", "/a/"], "no whole number above 0"),
             (["--stall-timeout", "0", "/a/"], "no number of seconds"),
+            (["--retries", "-1", "/a/"], "no whole number from 0 on"),
             (["--ssh-command", "'", "ssh://host/a/"], "--ssh-command"),
             (["--remote-command", "", "ssh://host/a/"], "--remote-command"),
             (["ssh://host/a/../b/"], ".."),

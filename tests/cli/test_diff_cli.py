@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import run
 from support.outlines import mkfile, rename, truncate
 from support.pipe_ssh import pipe_ssh_command, piped_calls
+from support.processes import Background, wait_until
 from support.server_lies import NEW, OTHER, error, found, listed, sensible_server, snapshot
 from support.stream_samples import end, head, stream
 from support.subvolume_facts import subvolumes, transaction
@@ -386,18 +388,11 @@ class TestHostileServers:
         assert_one_line(self.compared(server), 1, r"no such\nsnapshot")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_can_be_left(self, server: FakeServer, number: signal.Signals) -> None:
+    def test_can_be_left(self, server: FakeServer, tmp_path: Path, number: signal.Signals) -> None:
         server.says("outline")  # and nothing more
-        command = ["diff", "--ssh-command", server.ssh_command, "ssh://nas/bak/old"]
-        with subprocess.Popen(
-            [sys.executable, "-m", "buttersink", *command, "ssh://nas/bak/new"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=_default_interrupts,
-        ) as process:
-            wait_for(lambda: "outline" in server.was_asked())
-            process.send_signal(number)
-            stdout, stderr = process.communicate()
-        assert (process.returncode, stdout, stderr) == (130, "", "error: interrupted\n")
+        ends = "ssh://nas/bak/old", "ssh://nas/bak/new"
+        with Background("diff", "--ssh-command", server.ssh_command, *ends) as process:
+            asked = tmp_path / "asked"
+            wait_until(lambda: asked.exists() and "outline" in asked.read_text(), "it had begun")
+            process.send_all(number)
+            assert process.wait() == Run(130, "", "error: interrupted\n")

@@ -73,9 +73,9 @@ def write_until_refused(writer: Writer, stream: bytes) -> None:
 
 
 def store_stream(sink: Sink, diff: Diff, path: str, stream: bytes, *, chunk: int = 1 << 16) -> int:
-    """Receive a stream; return the plain bytes that the writer counted."""
+    """Receive a stream, or what of it is missing; return the plain bytes the writer counted."""
     with sink.receive(diff, path, OPTIONS) as writer:
-        write_stream(writer, stream, chunk=chunk)
+        write_stream(writer, stream[writer.resume.offset if writer.resume else 0 :], chunk=chunk)
     return writer.plain_bytes
 
 
@@ -92,7 +92,7 @@ def carry(
     """Transfer a diff as a run does; return the plain bytes that the writer counted."""
     with (
         sink.receive(diff, path, options, expected=expected, link=link) as writer,
-        source.send(diff, options) as reader,
+        source.send(diff, options, resume=writer.resume) as reader,
     ):
         pump(reader, writer, progress=lambda _: None)
     return writer.plain_bytes

@@ -141,7 +141,7 @@ def test_a_real_link_may_be_cut_or_stall_and_comes_back(
         places = sorted(rng.randrange(passed // 4, passed * 9 // 10) for _ in range(2))
         proxy.inject(*(LinkFault(trouble, way, place) for place in places))
 
-        done = far.run("--json", "--stall-timeout", "1")
+        done = far.run("--json", "--stall-timeout", "3")  # logging in takes long on a busy machine
 
         connections = proxy.connections - before
         assert connections > 1, done

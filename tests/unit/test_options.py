@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttersink.errors import ExitCode, UsageError
-from buttersink.linking import Linking
+from buttersink.linking import Linking, Patience
 from buttersink.location import parse_location
 from buttersink.options import Options, parse_options
 from buttersink.storing import Storing
@@ -59,6 +59,8 @@ class TestOptions:
             (["--ssh-command", "ssh -C"], replace(PLAIN, linking=Linking(ssh_command="ssh -C"))),
             (["--remote-command=bs"], replace(PLAIN, linking=Linking(remote_command="bs"))),
             (["--stall-timeout", "2.5"], replace(PLAIN, linking=Linking(stall_seconds=2.5))),
+            (["--retries", "0"], replace(PLAIN, linking=Linking(patience=Patience(retries=0)))),
+            (["--retries", "20"], replace(PLAIN, linking=Linking(patience=Patience(retries=20)))),
             (["--json"], replace(PLAIN, json=True)),
             (["--create"], replace(PLAIN, create=True)),
             (["--force"], replace(PLAIN, force=True)),

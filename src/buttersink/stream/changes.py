@@ -38,6 +38,8 @@ class FileType(Enum):
 class Details:
     """What a stream says of one file: what it is made to be, though it may have been that before.
 
+    It is filled while the stream is read, and not changed any more once it is part of a change.
+
     Attributes:
         data_bytes: Bytes that are written, holes among them.
         shared_bytes: Bytes that are taken from another file, or another place of the same.

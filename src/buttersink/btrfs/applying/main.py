@@ -76,6 +76,8 @@ def _receive(control: Control) -> None:
     if directory_fd is None:
         raise ControlEndedError
     os.umask(0)
+    # From now on the directories where modules are looked for are what the stream makes of them.
+    sys.meta_path.clear()
     confine(directory_fd)
     os.close(directory_fd)
     root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -154,13 +156,16 @@ class Receiver:
         data = self._buffer[: self._filled]
         try:
             count = self._decoder.take(data)
-        except OSError as error:
+        except (OSError, errors.ButterSinkError) as error:
             if self._decoder.failed is None:
                 raise
             name, offset, path = self._decoder.failed
-            where = f"{name} of {escape(os.fsdecode(path)) or 'the top directory'}"
-            message = f"{where}, at byte {offset} of the stream: {_said(error)}"
-            _fail(self._control, "OSError", message, errno=error.errno or 0)
+            what = f"{name} of {escape(os.fsdecode(path)) or 'the top directory'}"
+            where = f"{what}, at byte {offset} of the stream"
+            if isinstance(error, OSError):
+                message = f"{where}: {_said(error)}"
+                _fail(self._control, "OSError", message, errno=error.errno or 0)
+            raise type(error)(f"{where}: {error.message}", error.hint) from error
         # What follows the END command is no part of the stream.
         part = data[: min(count, self._decoder.nbytes - self._start - self._taken)]
         self._digest.update(part)

@@ -1,0 +1,76 @@
+"""Transfers that are broken off in order, as by a lost link: all that has come is kept at once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buttersink.errors import TransferError, UnavailableError
+from buttersink.model import StreamOptions
+from support.demanding import FIRST, SECOND, Amount, Whole, demanding_snapshots
+from support.resuming import (
+    LEAST_KEPT,
+    LONGEST_COMMAND,
+    LOST,
+    Cut,
+    Errand,
+    kept_bytes,
+    names,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeFs
+    from support.loopfs import LoopFs
+
+KIB = 1 << 10
+MIB = 1 << 20
+FORMATS = {
+    "version 1": StreamOptions(version=1),
+    "version 2": StreamOptions(version=2),
+    "compressed": StreamOptions(version=2, compressed=True),
+}
+ENOUGH = 400
+"""Cuts after which it is clear that a transfer does not get on."""
+
+
+@pytest.fixture
+def backup(fs_b: LoopFs) -> Path:
+    path = fs_b.path / "backup"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("options", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_transfer_may_be_cut_at_any_byte_many_times(
+    make_fs: MakeFs, backup: Path, options: StreamOptions, seed: int
+) -> None:
+    fs = make_fs(label="a", mount_options="compress=zstd" if options.compressed else "")
+    snaps = demanding_snapshots(fs, Amount(), compressible=options.compressed)
+    whole, rng = Whole(snaps), Random(f"{seed} {options}")
+    every = 100 * KIB if options.compressed else 600 * KIB
+    for errand in Errand.both(snaps, backup, options):
+        length, cuts = errand.length(), 0
+        while True:
+            kept = kept_bytes(backup)
+            after = rng.randrange(3 * every)
+            if kept + after >= length:
+                break
+            with pytest.raises(UnavailableError):
+                errand.run(after, nbytes=every)
+            cuts += 1
+            assert cuts < ENOUGH
+            at = kept_bytes(backup)
+            assert kept <= at <= kept + after
+            assert kept + after - at < every + LONGEST_COMMAND
+        assert errand.run(nbytes=every) == length - kept
+        assert cuts > 5
+        whole.check(errand.path, backup / errand.path)
+    if options.version > 1:
+        whole.check_flags(backup / SECOND)
+    assert names(backup) == {FIRST, SECOND}
