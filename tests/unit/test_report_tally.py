@@ -99,6 +99,22 @@ def test_an_unknown_size_makes_the_sum_unknown() -> None:
     assert tally.overall.total.certainty is Certainty.UNKNOWN
 
 
+@given(st.lists(st.tuples(st.integers(0, 5120), st.floats(0, 100)), max_size=9))
+def test_what_is_sent_again_does_not_flow_back(progress: list[tuple[int, float]]) -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    step = transfer(ONE, size=Size(5120))
+    tally.follow(TransferStarted(transfer=step, number=1, count=1))
+    for plain_bytes, pace in progress:
+        clock.now += pace
+        tally.follow(TransferProgress(transfer=step, plain_bytes=plain_bytes))
+        assert tally.current
+        assert tally.current.done == tally.overall.done == plain_bytes
+        for gauge in (tally.current, tally.overall):
+            assert gauge.rate is None or gauge.rate >= 0
+            assert gauge.seconds_left is None or gauge.seconds_left >= 0
+
+
 def test_the_time_left_follows_from_the_bytes_left_and_the_speed() -> None:
     clock = Clock()
     tally = Tally(clock)

@@ -178,7 +178,7 @@ SSH_CASES = [
          "Cannot execute command-line and remote command.", UsageError, "Cannot execute"),
     Case("something new", 255, "first\nsecond\nthird\nfourth", TransferError,
          "ssh gave up: second; third; fourth", "try ssh -T"),
-    Case("nothing", 255, "", TransferError, "without a word", "-q"),
+    Case("nothing", 255, "", UnavailableError, "without a word", "-q"),
     Case("a kill", -9, "", UnavailableError, "ssh was killed by SIGKILL", "run again"),
     Case("an odd kill", -77, "", UnavailableError, "ssh was killed by signal 77"),
 ]  # fmt: skip
@@ -243,6 +243,9 @@ REMOTE_CASES = [
          NotPermittedError, "for buttersink in '/bak/b/' only", "authorized_keys"),
     Case("a server that gave up", 1, "buttersink server: the client speaks another version "
          "(upgrade the older side)", TransferError, "the client speaks another version"),
+    Case("a server that has waited in vain", 1, "buttersink server: the client has gone: nothing "
+         "has come for 60 seconds", UnavailableError, "the server heard nothing from here: "
+         "buttersink server: the client has gone: nothing has come", "run again"),
     Case("a killed server", 137, "bash: line 1: 24372 Killed   buttersink", UnavailableError,
          "the server was killed by SIGKILL: bash: line 1: 24372 Killed"),
     Case("an odd status", 77, "what?", TransferError, "status 77: what?"),
