@@ -45,7 +45,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 fuzz: $(READY)
-	@for target in guard meter wire; do \
+	@for target in applier guard meter wire; do \
 	  PYTHONPATH=tests $(BIN)/python -m fuzz $$target .fuzz/$$target \
 	    -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done

@@ -1,6 +1,7 @@
 """Send streams that mean harm, and are applied, as by a receiver, to a directory in memory.
 
-Their checksums are made right before, as those of a hostile stream are. A tmpfs can do much of
+Their checksums are made right before, as those of a hostile stream are; or they are composed of
+commands that have the right form. A tmpfs can do much of
 what btrfs can, and what it can't is an error of the kernel like any other. What lies beside the
 directory must stay what it is, whatever a stream says.
 """
@@ -14,13 +15,14 @@ import shutil
 import stat
 import tempfile
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from buttersink.btrfs.applying.applier import Applier, Pending
-from buttersink.errors import ButterSinkError, CorruptStreamError, MissingError
+from buttersink.errors import ButterSinkError, MissingError
 from buttersink.stream.decoding import After, Decoder
 from buttersink.stream.format import HEADER_SIZE
 from buttersink.stream.guard import Expectation, StreamGuard
+from fuzz.composing import composed
 from fuzz.guard_target import with_right_checksums
 from fuzz.parts import FuzzInput
 from support.memory_mount import memory_mount
@@ -30,14 +32,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
+    from buttersink.stream.commands import Commands
+
 # What the bits of an input's options mean
 INCREMENTAL: Final = 1
 RESUMED: Final = 2
+COMPOSED: Final = 4
+LENIENT: Final = 8
+"""What can't be applied is passed over: a receiver stops there, but more is tried so."""
 VERSION_SHIFT: Final = 4
 """The newest version that is taken, less 1, is in two bits from here on."""
 
 _TO: Final = frozenset({TO, REAL_FULL_UUID, REAL_INCREMENT_UUID})
 _PARENTS: Final = frozenset({PARENT, REAL_FULL_UUID})
+
+_LARGER_PARTS: Final = 64
+"""By what parts of a stream are larger that was composed: it is much longer than the input."""
 
 _ROOM: Final = 8 << 20
 """Bytes that fit into the directory, or into a file there if it is not on a tmpfs of its own."""
@@ -48,16 +58,19 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def take(raw: bytes) -> None:
     """Take a stream, and look at what has been touched."""
     given = FuzzInput.decode(raw)
-    given = given._replace(data=with_right_checksums(given.data))
-    expectation = Expectation(
-        to=_TO,
-        parents=_PARENTS if given.options & INCREMENTAL else None,
-        max_version=1 + (given.options >> VERSION_SHIFT & 3),
-    )
+    version = 1 + (given.options >> VERSION_SHIFT & 3)
+    incremental = bool(given.options & INCREMENTAL)
+    if given.options & COMPOSED:
+        stream = composed(given.data, version, incremental=incremental)
+        given = given._replace(data=stream, part_bytes=given.part_bytes * _LARGER_PARTS)
+    else:
+        given = given._replace(data=with_right_checksums(given.data))
+    parents = _PARENTS if incremental else None
+    expectation = Expectation(to=_TO, parents=parents, max_version=version)
     open_fds = os.listdir("/proc/self/fd")
     here = os.stat(".")
     with _place() as top_fd:
-        _furnish(top_fd, incremental=bool(given.options & INCREMENTAL))
+        _furnish(top_fd, incremental=incremental)
         before = _picture(top_fd)
         root_fd = os.open("root", _DIRECTORY, dir_fd=top_fd)
         parent_fd = os.open("parent", _DIRECTORY, dir_fd=top_fd)
@@ -96,12 +109,12 @@ class _Receiving:
         try:
             with _umask(0):
                 return self._apply()
-        except CorruptStreamError as error:
-            assert "\n" not in str(error)
         except ButterSinkError as error:
-            assert error.message
+            said = str(error)
         except OSError as error:
-            assert error.errno
+            said = os.strerror(error.errno or 0)
+        assert said
+        assert "\n" not in said
         return None
 
     def _apply(self) -> _Whole | None:
@@ -136,18 +149,40 @@ class _Receiving:
         )
 
     def _decoder(self, applier: Applier, earlier: Decoder | None) -> Decoder:
-        after = earlier and After(
-            version=earlier.version,
-            nbytes=earlier.nbytes,
-            plain_bytes=earlier.plain_bytes,
-            ctransid=earlier.ctransid,
-        )
-        return Decoder(self._expectation, applier, after=after)
+        after = None
+        if earlier is not None:
+            after = After(
+                version=earlier.version,
+                nbytes=earlier.nbytes,
+                plain_bytes=earlier.plain_bytes,
+                ctransid=earlier.ctransid,
+            )
+        commands: Commands = applier
+        if self._given.options & LENIENT:
+            commands = cast("Commands", _Lenient(applier))
+        return Decoder(self._expectation, commands, after=after)
 
     def _source(self, uuid: UUID) -> int:
         if uuid not in _PARENTS:
             raise MissingError(f"there is no {uuid}")
         return self._parent_fd
+
+
+class _Lenient:
+    """Has commands applied, and passes over those that can't be."""
+
+    def __init__(self, applier: Applier) -> None:
+        self._applier = applier
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Return what tries a command."""
+        method: Callable[..., None] = getattr(self._applier, name)
+
+        def attempt(*args: object, **kwargs: object) -> None:
+            with suppress(OSError, ButterSinkError):
+                method(*args, **kwargs)
+
+        return attempt
 
 
 def _take(decoder: Decoder, unread: bytearray) -> None:
@@ -234,10 +269,10 @@ def _make_tree(top_fd: int, name: str) -> None:
     """Make what is in the parent, and in the copy of it."""
     os.mkdir(f"{name}/dir", 0o700, dir_fd=top_fd)
     os.mkdir(f"{name}/empty", 0o700, dir_fd=top_fd)
-    for each in ("file", "old", "dir/file"):
+    for each in ("file", "old", "copy", "o257-7-0", "dir/file", "dir/other"):
         _make_file(top_fd, f"{name}/{each}")
-    os.symlink("../outside", f"{name}/link", dir_fd=top_fd)
-    os.symlink("../canary", f"{name}/dir/link", dir_fd=top_fd)
+    os.symlink("../outside", f"{name}/out", dir_fd=top_fd)
+    os.symlink("../canary", f"{name}/dir/up", dir_fd=top_fd)
     os.mkfifo(f"{name}/fifo", dir_fd=top_fd)
 
 

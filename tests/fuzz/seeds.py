@@ -29,6 +29,7 @@ from buttersink.wire.frames import (
     encode_header,
 )
 from fuzz import guard_target, wire_target
+from fuzz.applier_seeds import applier_seeds
 from fuzz.parts import FuzzInput
 from fuzz.targets import TARGETS, corpus_directory
 from support.stream_samples import (
@@ -151,8 +152,13 @@ ANSWERS: Final = (
 
 def seeds(target: str) -> Mapping[str, bytes]:
     """Return the inputs for a target, by name."""
-    made = {"wire": _wire_seeds, "guard": _guard_seeds, "meter": _meter_seeds}[target]()
-    return {name: given.encode() for name, given in made}
+    makers = {
+        "applier": applier_seeds,
+        "guard": _guard_seeds,
+        "meter": _meter_seeds,
+        "wire": _wire_seeds,
+    }
+    return {name: given.encode() for name, given in makers[target]()}
 
 
 def _wire_seeds() -> Iterator[tuple[str, FuzzInput]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fuzz import guard_target, meter_target, wire_target
+from fuzz import applier_target, guard_target, meter_target, wire_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "applier": applier_target.take,
     "guard": guard_target.take,
     "meter": meter_target.take,
     "wire": wire_target.take,

@@ -21,7 +21,7 @@ from fuzz.targets import MAX_INPUT, TARGETS, corpus_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-RUNS = {"guard": 10_000, "meter": 15_000, "wire": 10_000}
+RUNS = {"applier": 3_000, "guard": 10_000, "meter": 15_000, "wire": 10_000}
 """Inputs tried on each target: some seconds."""
 
 LEAST_COVERAGE = 80

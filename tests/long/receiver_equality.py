@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for failure in tally.failures:
             _say(f"  {failure}")
+        for refusal in tally.inapplicable:
+            _say(f"  can't be applied: {refusal}")
     _say(f"{len(options.seeds)} histories, {streams} streams, {len(failures)} failures")
     for title, counter in (("the kernel", kernel), ("btrfs receive", better)):
         for what, count in counter.most_common():

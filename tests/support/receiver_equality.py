@@ -245,7 +245,8 @@ class _Leg:
             layouts = (all_layouts(made.path, made.tree) for made in (ours, theirs))
             problems["the receivers' data lies elsewhere"] = _unequal(*layouts)
         if form.version > 1 and step.parent is not None and not verdict.wrong:
-            told = changed_flags(self._snapshots[step.parent], sent.path, sent.tree)
+            parent = self._snapshots[step.parent]
+            told = changed_flags(parent, sent.path, describe(parent).keys() & sent.tree.keys())
             flags = {path: get_flags(os.path.join(os.fsencode(ours.path), path)) for path in told}
             problems["the flags are not those of the source"] = _unequal(
                 *({path: each[path] & FREE for path in told} for each in (told, flags))

@@ -68,6 +68,7 @@ def changed_flags(
     """Return the flags of files that have the same path in two snapshots, but not the same flags.
 
     Those are what the kernel tells of flags: it is silent on what files have from the start.
+    Both snapshots have all of `paths`.
     """
     found = {}
     for path in paths:
@@ -81,10 +82,7 @@ def changed_flags(
 
 def _is_same_inode(one: bytes, two: bytes) -> bool:
     """Tell whether two paths of two snapshots are of one file or directory, which has flags."""
-    try:
-        status = [os.lstat(path) for path in (one, two)]
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    status = [os.lstat(path) for path in (one, two)]
     if status[0].st_ino != status[1].st_ino:
         return False
     if not (stat.S_ISREG(status[1].st_mode) or stat.S_ISDIR(status[1].st_mode)):

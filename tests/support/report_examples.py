@@ -28,18 +28,22 @@ from buttersink.events import (
     ThawRequested,
     TransferDone,
     TransferProgress,
+    TransferResumed,
     TransferStarted,
     Warned,
 )
 from buttersink.model import (
     Certainty,
     Chain,
+    Checkpoint,
     Diff,
     Inventory,
     Partial,
+    Position,
     Problem,
     Size,
     Snapshot,
+    Span,
     StreamOptions,
 )
 from buttersink.plan import (
@@ -112,6 +116,17 @@ BLOCKED = Skip(snapshot=FIVE, path="daily/5", reason=Reason.PATH_TAKEN)
 ORPHANED = Skip(snapshot=THREE, path="daily/3", reason=Reason.PARENT_FAILED, detail="daily/2")
 DELETE = Delete(uuid=identity(9), path="daily/old")
 CLEAN = Clean(partial=Partial(path="daily/.part", uuid=identity(3)))
+RESUMED = replace(
+    INCREMENTAL,
+    size=Size(4096),
+    resume=Checkpoint(
+        diff=INCREMENTAL.diff,
+        options=StreamOptions(version=2),
+        position=Position(plain_bytes=1024, spans=(Span(1024, bytes(16)),)),
+        expected=5120,
+    ),
+    resumed_bytes=1024,
+)
 HIDE = Hide(uuid=ONE.uuid, path="daily/1", nbytes=1 << 20)
 DISCARD = Discard(
     diff=Diff(FOUR.uuid, THREE.uuid), path="daily/4", nbytes=2048, reason=Reason.REPLACED
@@ -233,6 +248,7 @@ EVENTS: tuple[Event, ...] = (
     Reconnected(end="ssh://backup/bak/"),
     Cleaned(clean=CLEAN),
     TransferStarted(transfer=INCREMENTAL, number=2, count=2),
+    TransferResumed(transfer=RESUMED, plain_bytes=1024),
     TransferProgress(transfer=INCREMENTAL, plain_bytes=2560),
     TransferDone(transfer=INCREMENTAL, plain_bytes=5120, sent_bytes=2048, seconds=0.1),
     Failed(step=FULL, error=NoSpaceError("the destination is full", "delete something")),

@@ -124,7 +124,7 @@ def run(server: FakeServer, *arguments: str | os.PathLike[str], zone: str = "UTC
     done = subprocess.run(
         [
             *(sys.executable, "-m", "buttersink", "--ssh-command", server.ssh_command),
-            *("--stall-timeout", "20", *arguments),
+            *("--stall-timeout", "20", "--retries", "0", *arguments),
         ],
         check=False,
         capture_output=True,

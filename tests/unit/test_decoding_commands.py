@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
+    ATTRIBUTES,
     COMMAND_HEADER,
     COMMAND_HEADER_SIZE,
     MAX_PATH,
@@ -127,6 +128,18 @@ def test_attributes_of_other_commands_are_refused(sample: Sample, version: int) 
         if stray not in own and not (stray is A.DATA and version > 1):
             with pytest.raises(CorruptStreamError, match=f"{stray.name} is no attribute of"):
                 calls_of(sample.command, [*sample.attributes, (stray, value)], version)
+
+
+@EACH
+def test_an_attribute_in_the_place_of_another_is_refused(sample: Sample, version: int) -> None:
+    for at, (name, value) in enumerate(sample.attributes):
+        for other in ATTRIBUTES[version].values():
+            twice = other is A.DATA and other in dict(sample.attributes)  # cannot be encoded
+            if other is not name and {name, other} != {A.CTIME, A.OTIME} and not twice:
+                attributes = list(sample.attributes)
+                attributes[at] = (other, value)
+                with pytest.raises(CorruptStreamError):
+                    calls_of(sample.command, attributes, version)
 
 
 def test_the_time_of_creation_is_ignored_in_any_version() -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from buttersink.errors import ExitCode, UsageError
 from buttersink.linking import Linking, Patience
 from buttersink.location import parse_location
+from buttersink.model import Receiver
 from buttersink.options import Options, parse_options
+from buttersink.receiving import Pace, Receiving
 from buttersink.storing import Storing
 
 PLAIN = Options(
@@ -32,6 +34,7 @@ PLAIN = Options(
     force=False,
     storing=Storing(),
     linking=Linking(),
+    receiving=Receiving(),
 )
 
 
@@ -59,6 +62,14 @@ class TestOptions:
             (["--ssh-command", "ssh -C"], replace(PLAIN, linking=Linking(ssh_command="ssh -C"))),
             (["--remote-command=bs"], replace(PLAIN, linking=Linking(remote_command="bs"))),
             (["--stall-timeout", "2.5"], replace(PLAIN, linking=Linking(stall_seconds=2.5))),
+            (
+                ["--receiver", "btrfs-progs"],
+                replace(PLAIN, receiving=Receiving(receiver=Receiver.BTRFS_PROGS)),
+            ),
+            (
+                ["--checkpoint", "1.5M"],
+                replace(PLAIN, receiving=Receiving(pace=Pace(nbytes=3 << 19))),
+            ),
             (["--retries", "0"], replace(PLAIN, linking=Linking(patience=Patience(retries=0)))),
             (["--retries", "20"], replace(PLAIN, linking=Linking(patience=Patience(retries=20)))),
             (["--json"], replace(PLAIN, json=True)),

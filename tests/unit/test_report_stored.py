@@ -222,6 +222,7 @@ class TestJson:
                 "bytes": 5 << 20,
                 "link": False,
                 "guarded": "it is 2 hours old",
+                "resumable": None,
             }
         ]
 

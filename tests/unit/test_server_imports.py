@@ -51,7 +51,6 @@ def test_a_server_imports_what_it_serves_with(imported: frozenset[str]) -> None:
         "json",
         "logging",
         "rich",
-        "socket",
         "urllib",
         "zipfile",
         "zstandard",

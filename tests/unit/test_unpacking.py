@@ -48,7 +48,7 @@ FROM_THE_KERNEL = {
 }
 
 compressions = st.sampled_from([c for c in Compression if c is not Compression.NONE])
-contents = st.binary(max_size=300) | st.builds(
+contents = st.binary(min_size=1, max_size=300) | st.builds(
     lambda piece, times: piece * times, st.binary(min_size=1, max_size=60), st.integers(1, 600)
 )
 

@@ -23,10 +23,11 @@ From the receiver:
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from typing import Any, Final
+
+import msgspec
 
 _LENGTH: Final = struct.Struct("<I")
 _LONGEST: Final = 64 << 20
@@ -62,7 +63,7 @@ class Control:
         Raises:
             ControlEndedError: Nobody listens.
         """
-        body = json.dumps({"kind": kind, **fields}).encode()
+        body = msgspec.json.encode({"kind": kind, **fields})
         fds = [] if fd is None else [fd]
         try:
             # The descriptor travels with the first byte: the header goes whole, or not at all.
@@ -91,7 +92,8 @@ class Control:
                 body += self._more(length - len(body))
         except OSError as error:
             raise ControlEndedError from error
-        return json.loads(body), (fds[0] if fds else None)
+        message: Message = msgspec.json.decode(body)
+        return message, (fds[0] if fds else None)
 
     def _more(self, nbytes: int) -> bytes:
         self._socket.settimeout(_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from buttersink.receiving import Pace
     from buttersink.stores.checkpoints import Saved
     from buttersink.stores.landing import Landing
-
-_log: Final = logging.getLogger(__name__)
 
 WORTHLESS: Final = (CorruptStreamError, UnfaithfulStreamError, RestartError)
 """After these nothing that has come is to be gone on with."""
@@ -120,11 +117,9 @@ class ResumableReceiving:
             return
         try:
             self._landing.save(self._checkpoint(mark), mark)
-        except OSError as error:
-            # As when there is no room for its metadata. That is no reason to stop here.
-            _log.info("what has come of %s is not kept: %s", self._diff.to, error)
-        else:
-            self._saved_bytes = mark.nbytes
+        except OSError:
+            return  # as when there is no room for its metadata, which is no reason to stop here
+        self._saved_bytes = mark.nbytes
 
     def _checkpoint(self, mark: Mark) -> Checkpoint:
         return Checkpoint(
