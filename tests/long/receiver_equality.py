@@ -6,6 +6,7 @@ Run it as `python -m long.receiver_equality --seeds 0-199` in the directory of t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ def our_receiver(directory: Path, rng: Random) -> StoreReceive:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, report as it goes; return 1 if anything differs that must not."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and unmount
     streams = 0
     kernel: Counter[str] = Counter()
     better: Counter[str] = Counter()

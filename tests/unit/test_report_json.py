@@ -169,6 +169,7 @@ def test_a_full_send_has_no_parent() -> None:
                 "warned",
                 "redialling",
                 "reconnected",
+                "transfer_resumed",
                 "transfer_done",
                 "adopted",
                 "deleted",

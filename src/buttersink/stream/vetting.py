@@ -33,7 +33,7 @@ _UNSAFE_COMPONENTS: Final = frozenset((b"", b".", b".."))
 
 _PATHS: Final = (Attribute.PATH, Attribute.PATH_TO, Attribute.PATH_LINK, Attribute.CLONE_PATH)
 
-_ON_TOP_DIRECTORY: Final = frozenset(
+ON_TOP_DIRECTORY: Final = frozenset(
     (
         Command.SET_XATTR,
         Command.REMOVE_XATTR,
@@ -195,7 +195,7 @@ class Vetter:
 
     def _vet_path(self, number: int, path: bytes) -> None:
         """Check the PATH of the command `number`."""
-        if path != self._last_path and (path or number not in _ON_TOP_DIRECTORY):
+        if path != self._last_path and (path or number not in ON_TOP_DIRECTORY):
             vet_path(path)
             self._last_path = path
 

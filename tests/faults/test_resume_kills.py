@@ -1,0 +1,84 @@
+"""Killed with SIGKILL many times in one transfer: it gets on, and little is sent twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from itertools import cycle
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.demanding import FIRST, SECOND, Amount, Whole, demanding_snapshots
+from support.journeys import INTERVAL, ON_THE_WAY, Journey, Route
+from support.processes import Background
+from support.resuming import names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.loopfs import LoopFs
+
+MIB = 1 << 20
+AMOUNT = Amount(large=64 * MIB, small=1500)
+RATE = "60M"
+SECONDS = 0.3
+"""At that rate more than two intervals."""
+KILLS = 12
+TOO_OFTEN = 60
+
+
+@pytest.fixture
+def backup(fs_b: LoopFs) -> Path:
+    path = fs_b.path / "backup"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("route", Route)
+def test_a_transfer_goes_on_however_often_one_of_its_processes_is_killed(
+    fs_a: LoopFs, backup: Path, tmp_path: Path, route: Route
+) -> None:
+    snaps = demanding_snapshots(fs_a, AMOUNT)
+    whole = Whole(snaps)
+    for name in (FIRST, SECOND):
+        (tmp_path / name).mkdir()
+        journey = Journey.begin(snaps / name, backup, route, tmp_path / name)
+        kill_often(journey, Random(f"{route} {name}"))
+        whole.check(name, backup / name)
+    whole.check_flags(backup / SECOND)
+    assert names(backup) == {FIRST, SECOND}
+
+
+def kill_often(journey: Journey, rng: Random) -> None:
+    """Kill the processes of runs in turn, and then let one come to its end."""
+    parts = cycle(journey.route.parts)
+    kills = 0
+    for _ in range(TOO_OFTEN):
+        if kills == KILLS:
+            break
+        part, kept = next(parts), journey.kept()
+        with Background(*journey.command("--retries", "0", "--bwlimit", RATE)) as run:
+            journey.wait_for_receiver(run)
+            alive = run.lives_for(rng.uniform(0, SECONDS))
+            for pid in journey.pids(part, run):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            done = run.wait()
+            run.wait_for_all()
+        journey.settle()
+        if done.status == 0:
+            break
+        assert "Traceback" not in done.stderr, done
+        assert alive, done
+        kills += 1
+        now = journey.kept()
+        assert now >= kept
+        if journey.route is not Route.NEITHER:
+            reached = kept + journey.passed()
+            assert reached - now <= INTERVAL + ON_THE_WAY, (part, done)
+    done = journey.run()
+    assert done.status == 0, done
+    assert kills >= KILLS
