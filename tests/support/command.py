@@ -55,6 +55,17 @@ def buttersink(*arguments: Argument, cwd: str | os.PathLike[str] | None = None) 
     return run_module("buttersink", *arguments, cwd=cwd)
 
 
+def assert_one_line(done: Run, status: int, *words: str) -> None:
+    """Check that a run ended with one line for a person, and nothing else."""
+    assert done.status == status, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable()
+    assert "Traceback" not in line
+    for word in words:
+        assert word in line
+
+
 def run_module(
     module: str,
     *arguments: Argument,

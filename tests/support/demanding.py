@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from support.kernel_calls import clone, clone_range, create_subvolume, exchange, snapshot_read_only
-from support.receiver_flags import PINS, Flags, changed_flags, get_flags, set_flags
+from support.receiver_flags import PINS, Flags, get_flags, set_flags
 from support.tree import describe, differences
 
 if TYPE_CHECKING:
@@ -38,8 +38,16 @@ _DEFAULT_ACL: Final = struct.pack("<I", 2) + b"".join(
 )
 """user::rwx, user:1000:r-x, group::r-x, mask::rwx, other::---; see linux/posix_acl_xattr.h."""
 
-FIRST: Final = "1"
-SECOND: Final = "2"
+NAMES: Final = ("1", "2", "3")
+"""Of the snapshots; each builds on the one before it."""
+
+_PINNED: Final = {
+    "pinned": Flags.IMMUTABLE,
+    "pinned/file": Flags.IMMUTABLE,
+    "also large": Flags.IMMUTABLE | Flags.NODUMP,
+    "appended": Flags.APPEND,
+}
+"""Flags of the second and third snapshot that the first has not: only of such streams tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,7 @@ class Amount:
 
 
 def demanding_snapshots(fs: LoopFs, amount: Amount, *, compressible: bool = False) -> Path:
-    """Make two snapshots, the first of which the second builds on.
+    """Make three snapshots, each of which builds on the one before it.
 
     Args:
         fs: A file system without `live` and `snaps`.
@@ -67,11 +75,10 @@ def demanding_snapshots(fs: LoopFs, amount: Amount, *, compressible: bool = Fals
         The directory that they are in.
     """
     maker = _Maker(fs, amount, compressible=compressible)
-    maker.make_first()
-    snapshot_read_only(maker.live, maker.snaps / FIRST)
-    maker.make_second()
-    snapshot_read_only(maker.live, maker.snaps / SECOND)
-    maker.unpin()
+    for name, make in zip(NAMES, (maker.first, maker.second, maker.third), strict=True):
+        make()
+        snapshot_read_only(maker.live, maker.snaps / name)
+        maker.unpin()
     return maker.snaps
 
 
@@ -85,7 +92,7 @@ class _Maker:
         create_subvolume(self.live)
         self.snaps.mkdir()
 
-    def make_first(self) -> None:
+    def first(self) -> None:
         live = self.live
         (live / "pinned").mkdir()
         (live / "pinned" / "file").write_bytes(self._data(5000))
@@ -110,13 +117,9 @@ class _Maker:
         os.setxattr(live, "system.posix_acl_default", _DEFAULT_ACL)
         os.setxattr(live, "btrfs.compression", b"zstd")
         os.setxattr(live, "user.top", b"first")
-        self._pin("pinned/file", Flags.IMMUTABLE)
-        self._pin("pinned", Flags.IMMUTABLE)
-        self._pin("appended", Flags.APPEND)
 
-    def make_second(self) -> None:
+    def second(self) -> None:
         live = self.live
-        self.unpin()
         exchange(os.fsencode(live / "one"), os.fsencode(live / "two"))
         (live / "three" / "deeper").rename(live / "risen")
         (live / "three").rename(live / "risen" / "sunk")
@@ -137,27 +140,32 @@ class _Maker:
             file.truncate(self._amount.large // 2 - 12345)
         os.setxattr(live, "btrfs.compression", b"lzo")
         os.setxattr(live, "user.top", b"second")
+        os.chmod(live, 0o750)
+        self._pin()
+
+    def third(self) -> None:
+        live = self.live
+        # What is immutable in the copy of the parent has to be changed, and be immutable again.
+        with (live / "also large").open("r+b") as file:
+            file.seek(self._amount.large // 8)
+            file.write(self._data(self._amount.large // 4))
         (live / "pinned" / "file").write_bytes(self._data(300_000))
         (live / "pinned" / "another").write_bytes(self._data(5000))
         with (live / "appended").open("ab") as file:
             file.write(b"another line\n")
-        self._pin("pinned/another", Flags.IMMUTABLE)
-        self._pin("pinned/file", Flags.IMMUTABLE)
-        self._pin("pinned", Flags.IMMUTABLE)
-        self._pin("appended", Flags.APPEND)
-        self._pin("also large", Flags.IMMUTABLE | Flags.NODUMP)
-        os.chmod(live, 0o750)
+        (live / "new").write_bytes(self._data(self._amount.large // 4))
+        self._pin()
 
     def unpin(self) -> None:
         """Let everything be changed again."""
-        for name in ("pinned", "pinned/file", "pinned/another", "appended", "also large"):
+        for name in _PINNED:
             path = os.fsencode(self.live / name)
-            if os.path.exists(path):
-                set_flags(path, get_flags(path) & ~PINS)
+            set_flags(path, get_flags(path) & ~PINS)
 
-    def _pin(self, name: str, flags: Flags) -> None:
-        path = os.fsencode(self.live / name)
-        set_flags(path, get_flags(path) | flags)
+    def _pin(self) -> None:
+        for name, flags in reversed(_PINNED.items()):
+            path = os.fsencode(self.live / name)
+            set_flags(path, get_flags(path) | flags)
 
     def _reflink(self, name: str, to: str) -> None:
         with (self.live / name).open("rb") as source, (self.live / to).open("xb") as file:
@@ -188,21 +196,20 @@ class _Maker:
 
 
 class Whole:
-    """All that is to be found again of the two snapshots."""
+    """All that is to be found again of the snapshots."""
 
     def __init__(self, snaps: Path) -> None:
-        self._snaps = snaps
-        self._trees: dict[str, dict[bytes, Entry]] = {n: describe(snaps / n) for n in (FIRST, SECOND)}
+        self._trees: dict[str, dict[bytes, Entry]] = {n: describe(snaps / n) for n in NAMES}
 
-    def check(self, name: str, path: Path) -> None:
-        """Fail unless what is at `path` is the snapshot `name`."""
+    def check(self, name: str, path: Path, *, flags: bool = False) -> None:
+        """Fail unless what is at `path` is the snapshot `name`.
+
+        With `flags` also those of files, which streams of version 1 don't have.
+        """
         lines = differences(self._trees[name], describe(path))
         assert not lines, "\n".join([f"{path} is not {name}:", *lines[:20]])
-
-    def check_flags(self, path: Path) -> None:
-        """Fail unless the second snapshot, at `path`, has the flags that were changed."""
-        told = changed_flags(self._snaps / FIRST, self._snaps / SECOND, self._trees[SECOND])
-        assert told
-        for name, flags in told.items():
-            found = get_flags(os.path.join(os.fsencode(path), name))
-            assert found & PINS == flags & PINS, (name, found, flags)
+        if flags and name != NAMES[0]:
+            found = {pinned: get_flags(os.fsencode(path / pinned)) for pinned in _PINNED}
+            assert {pinned: each & PINS for pinned, each in found.items()} == {
+                pinned: each & PINS for pinned, each in _PINNED.items()
+            }

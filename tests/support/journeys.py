@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink.stores.btrfs import BtrfsStore
 from support.command import Run, buttersink
-from support.lossy_ssh import lossy_ssh_command
 from support.processes import Background, processes, wait_until
 from support.ssh_ends import Shell, Tap, piped
+from support.subvolume_facts import own_uuid
 
 if TYPE_CHECKING:
     from support.command import Argument
 
 INTERVAL: Final = 4 << 20
 """How often what has come is kept."""
-ON_THE_WAY: Final = 6 << 20
+ON_THE_WAY: Final = 4 << 20
 """How much may be between the counted bytes and what is kept, besides that: a pipe of 1 MiB to
 the receiver, and what that has read; a frame and its buffer, in the server and in the client; and
-with ssh the pipes of 64 KiB or 1 MiB of the stand-in and of the tap."""
+the pipes of the tap, which counts and stands for ssh."""
 
 
 class Part(Enum):
@@ -33,6 +33,7 @@ class Part(Enum):
     SSH = "ssh"
     SERVER = "server"
     RECEIVER = "receiver"
+    """Whatever does not wait for requests or answers, but applies the stream."""
 
 
 class Route(Enum):
@@ -70,10 +71,9 @@ class Journey:
 
     @classmethod
     def begin(cls, source: Path, backup: Path, route: Route, directory: Path) -> Journey:
-        """Find a way, in which ssh is a process of its own; `directory` is for its files."""
+        """Find a way, in which ssh is two processes; `directory` is for its files."""
         (directory / "tap").mkdir()
-        inner = piped(directory)
-        tap = Tap(Shell(inner.host, lossy_ssh_command(inner.ssh_command)), directory / "tap")
+        tap = Tap(piped(directory), directory / "tap")
         return cls(source, backup, route, tap.shell, tap)
 
     def run(self, *options: str) -> Run:
@@ -99,13 +99,10 @@ class Journey:
         words = {process.pid: _words(process.pid) for process in own}
         match part:
             case Part.SSH:
-                return [pid for pid, each in words.items() if b"support.lossy_ssh" in each]
+                return [pid for pid, each in words.items() if each[:1] == [b"tee"]]
             case Part.SERVER:
-                return [
-                    pid
-                    for pid, each in words.items()
-                    if each[3:5] == [b"buttersink", b"--server"] and b"lossy" not in each
-                ]
+                server = [b"buttersink", b"--server"]
+                return [pid for pid, each in words.items() if each[3:5] == server]
             case _:
                 return [
                     pid
@@ -113,10 +110,22 @@ class Journey:
                     if any(b"buttersink.btrfs.applying.main" in word for word in each)
                 ]
 
-    def wait_for_receiver(self, run: Background) -> None:
-        """Wait until a stream is being received, or the run has ended."""
+    def work(self) -> str | None:
+        """Return the uuid of the subvolume in which the snapshot is being made."""
+        for path in self.backup.glob(".buttersink-*.part/new"):
+            with suppress(RuntimeError):  # it has gone
+                return own_uuid(path)
+        return None
+
+    def wait_for_stream(self, run: Background, before: str | None) -> None:
+        """Wait until a stream is being received, or the run has ended.
+
+        Args:
+            run: The run.
+            before: What `work` has told before it.
+        """
         wait_until(
-            lambda: run.ended() or self.pids(Part.RECEIVER, run), "there was a receiver"
+            lambda: run.ended() or self.work() not in {None, before}, "a stream was received"
         )
 
     def settle(self) -> None:

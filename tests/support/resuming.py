@@ -16,7 +16,7 @@ from buttersink.stores.btrfs import BtrfsStore
 from buttersink.sync import sync
 from buttersink.transfer import pump
 from contract.carrying import FailingReader
-from support.demanding import FIRST, SECOND
+from support.demanding import NAMES
 from support.subvolume_facts import identity
 from support.sync_ends import Told
 
@@ -155,13 +155,14 @@ class Errand:
     options: StreamOptions
 
     @classmethod
-    def both(cls, snaps: Path, backup: Path, options: StreamOptions) -> tuple[Errand, Errand]:
-        """Return those that bring the two demanding snapshots: in full, and built on that."""
-        first, second = (UUID(identity(snaps / name)) for name in (FIRST, SECOND))
-        return (
-            cls(snaps=snaps, backup=backup, diff=Diff(first), path=FIRST, options=options),
-            cls(snaps=snaps, backup=backup, diff=Diff(second, first), path=SECOND, options=options),
-        )
+    def all(cls, snaps: Path, backup: Path, options: StreamOptions) -> Iterator[Errand]:
+        """Yield those that bring the demanding snapshots: the first in full."""
+        parent = None
+        for name in NAMES:
+            uuid = UUID(identity(snaps / name))
+            diff = Diff(uuid, parent)
+            yield cls(snaps=snaps, backup=backup, diff=diff, path=name, options=options)
+            parent = uuid
 
     def run(self, cut: Cut | int | None = None, *, nbytes: int = 4 << 20) -> int:
         """Send it once, from where it was left; return how many bytes that took.

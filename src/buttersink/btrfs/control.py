@@ -1,17 +1,22 @@
-"""What a receiver and the process that started it say to each other, beside the stream.
+"""What receivers and the process that uses them say to each other, beside the stream.
 
 Messages are JSON objects, each behind its length, over a pair of connected sockets; descriptors
-travel with them. The receiver is a program of ours, and on the same machine: what it says is
+travel with them. The other program is ours, and on the same machine: what it says is
 believed, but for how long it is.
 
-From the starter:
+To the program that makes receivers, see `hosting`:
+
+    make      a receiver; with its stream, and its end of another such pair
+    made      the answer; with a descriptor of its process
+
+To a receiver, see `receive`:
 
     begin     where to work, and what to expect; with the top directory of the subvolume
     mark      stop at the end of a command, and say where
     go        go on after a mark
     source    a snapshot to clone from, with its top directory; or why there is none
 
-From the receiver:
+From a receiver:
 
     at        progress
     source    what snapshot is needed to clone from
@@ -25,13 +30,16 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LENGTH: Final = struct.Struct("<I")
 _LONGEST: Final = 64 << 20
-_MOST_FDS: Final = 1
+_MOST_FDS: Final = 2
 _SECONDS: Final = 60.0
 """How long the other side may take in the middle of a message."""
 
@@ -57,23 +65,22 @@ class Control:
         """Let the other side know that nothing more is said."""
         self._socket.close()
 
-    def say(self, kind: str, *, fd: int | None = None, **fields: Any) -> None:
-        """Send a message, with a descriptor if there is one.
+    def say(self, kind: str, *, fds: Sequence[int] = (), **fields: Any) -> None:
+        """Send a message, with descriptors if there are any.
 
         Raises:
             ControlEndedError: Nobody listens.
         """
         body = msgspec.json.encode({"kind": kind, **fields})
-        fds = [] if fd is None else [fd]
         try:
-            # The descriptor travels with the first byte: the header goes whole, or not at all.
+            # The descriptors travel with the first byte: the header goes whole, or not at all.
             socket.send_fds(self._socket, [_LENGTH.pack(len(body))], fds)
             self._socket.sendall(body)
         except OSError as error:
             raise ControlEndedError from error
 
-    def hear(self) -> tuple[Message, int | None]:
-        """Wait for the next message, and return it with its descriptor.
+    def hear(self) -> tuple[Message, Sequence[int]]:
+        """Wait for the next message, and return it with its descriptors.
 
         Raises:
             ControlEndedError: There will be none.
@@ -93,7 +100,7 @@ class Control:
         except OSError as error:
             raise ControlEndedError from error
         message: Message = msgspec.json.decode(body)
-        return message, (fds[0] if fds else None)
+        return message, fds
 
     def _more(self, nbytes: int) -> bytes:
         self._socket.settimeout(_SECONDS)

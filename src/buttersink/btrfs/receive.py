@@ -10,34 +10,38 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import socket
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from uuid import UUID
 
 from buttersink import errors
 from buttersink.btrfs.control import Control, ControlEndedError
-from buttersink.errors import ButterSinkError, NoSpaceError, TransferError
+from buttersink.errors import (
+    ButterSinkError,
+    NoSpaceError,
+    TransferError,
+    UnfaithfulStreamError,
+)
 from buttersink.pipes import GATHER_SECONDS, widen_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from buttersink.btrfs.control import Message
+    from buttersink.btrfs.hosting import ReceiverHost
     from buttersink.stream.head import Expectation
 
-_PROGRAM: Final = (
-    "import sys; path = sys.argv[2:]; sys.path[:] = path; "
-    "from buttersink.btrfs.applying.main import main; main()"
-)
-"""With the search path of this process, so that it runs the same ButterSink; see `_command`."""
-
-_LAST_WORDS: Final = 4096
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SUCH_NAMES: Final = frozenset(
+    {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
+)
+"""What comes of a stream that has other names in mind than there are. The kernel makes such diffs:
+after a rollback, for one, it removes a directory and then sets its times (Linux 6.18)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,44 +68,33 @@ class Mark:
 class ReceiverProcess:
     """A running receiver, as a context manager to write a stream to.
 
-    It starts at once, and can get ready while its subvolume is being made. Leaving the block
-    ends it, whatever it has done.
+    Leaving the block ends it, whatever it has done.
     """
 
-    def __init__(self, *, keep_fds: tuple[int, ...] = ()) -> None:
-        """Start the program.
-
-        Args:
-            keep_fds: Descriptors that shall stay open as long as it runs, such as of locks.
+    def __init__(self, host: ReceiverHost) -> None:
+        """Make one.
 
         Raises:
-            OSError: It can't be started.
+            OSError, TransferError: There is none.
         """
         ours, its = socket.socketpair()
         self._control = Control(ours)
+        read_fd, self._stream_fd = os.pipe()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, no shell
-                _command(its.fileno()),
-                env={"LC_ALL": "C.UTF-8"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                pass_fds=(its.fileno(), *keep_fds),
-                process_group=0,  # what is typed at a terminal is for us alone
-            )
+            self._wide = widen_pipe(self._stream_fd)
+            os.set_blocking(self._stream_fd, False)
+            self._process_fd = host.make(read_fd, its.fileno())
         except BaseException:
             self._control.close()
+            os.close(self._stream_fd)
             raise
         finally:
+            os.close(read_fd)
             its.close()
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        self._stdin = self._process.stdin
-        self._wide = widen_pipe(self._stdin.fileno())
-        os.set_blocking(self._stdin.fileno(), False)
+        self._writing = True
         self._plain_bytes = 0
         self._failure: ButterSinkError | None = None
-        """Why it has ended, once it has said so."""
+        """Why it has ended, once that is known."""
         self._find: Callable[[UUID], int] | None = None
 
     def begin(
@@ -136,7 +129,7 @@ class ReceiverProcess:
         }
         self._say(
             "begin",
-            fd=directory_fd,
+            fds=[directory_fd],
             to=sorted(map(str, expectation.to)),
             parents=None if parents is None else sorted(map(str, parents)),
             max_version=expectation.max_version,
@@ -159,14 +152,14 @@ class ReceiverProcess:
             ButterSinkError: It has ended; with its reason.
         """
         poll = select.poll()
-        poll.register(self._stdin.fileno(), select.POLLOUT)
+        poll.register(self._stream_fd, select.POLLOUT)
         poll.register(self._control.fileno(), select.POLLIN)
         if self._failure is not None:
             raise self._failure
         left = data
         while left:
             try:
-                left = left[os.write(self._stdin.fileno(), left) :]
+                left = left[os.write(self._stream_fd, left) :]
             except BlockingIOError:
                 ready = dict(poll.poll())
             except BrokenPipeError:
@@ -209,7 +202,7 @@ class ReceiverProcess:
         Raises:
             ButterSinkError: It failed; with its reason.
         """
-        self._stdin.close()
+        self._end_stream()
         message = self._await("done", "cut")
         if message["kind"] == "done":
             self._plain_bytes = message["plain_bytes"]
@@ -226,12 +219,18 @@ class ReceiverProcess:
         trace: TracebackType | None,
     ) -> None:
         self._control.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._stdin.close()
-        self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._end_stream()
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process_fd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(self._process_fd, select.POLLIN)
+        poll.poll()  # what it held open is free then
+        os.close(self._process_fd)
+
+    def _end_stream(self) -> None:
+        if self._writing:
+            self._writing = False
+            os.close(self._stream_fd)
 
     # What it says
 
@@ -248,9 +247,9 @@ class ReceiverProcess:
             pending=message["pending"],
         )
 
-    def _say(self, kind: str, *, fd: int | None = None, **fields: Any) -> None:
+    def _say(self, kind: str, *, fds: Sequence[int] = (), **fields: Any) -> None:
         try:
-            self._control.say(kind, fd=fd, **fields)
+            self._control.say(kind, fds=fds, **fields)
         except ControlEndedError:
             self._fail()
 
@@ -293,7 +292,7 @@ class ReceiverProcess:
             self._say("source", refused=str(error))
             return
         try:
-            self._say("source", fd=fd)
+            self._say("source", fds=[fd])
         finally:
             os.close(fd)
 
@@ -304,24 +303,9 @@ class ReceiverProcess:
 
     def _raise_end(self) -> NoReturn:
         """Raise why it has ended: in its own words, if it has said any."""
-        if self._failure is not None:
-            raise self._failure
-        self._stdin.close()
-        status = self._process.wait()
-        ended = f"ended with status {status}" if status >= 0 else f"was killed by signal {-status}"
-        words = b""
-        if self._process.stderr is not None:
-            words = self._process.stderr.read(_LAST_WORDS) or b""
-        last = os.fsdecode(words.strip().rpartition(b"\n")[2])
-        raise TransferError(f"the receiver {ended}" + (f": {last}" if last else ""))
-
-
-def _command(control_fd: int) -> list[str]:
-    """Return how to start the program: isolated from the environment, and without `site`."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = [package, *(entry for entry in sys.path if os.path.isabs(entry))]
-    options = ["-I", "-S", "-Xutf8"]
-    return [sys.executable, *options, "-c", _PROGRAM, str(control_fd), *dict.fromkeys(path)]
+        if self._failure is None:
+            self._failure = TransferError("the receiver was killed, or has crashed", "run again")
+        raise self._failure
 
 
 def _error_in(message: Message) -> ButterSinkError:
@@ -332,4 +316,6 @@ def _error_in(message: Message) -> ButterSinkError:
         return kind(text, str(message.get("hint", "")))
     if message["errno"] in _NO_SPACE:
         return NoSpaceError(text, "free some space at the destination and run again")
+    if message["errno"] in _NO_SUCH_NAMES:
+        return UnfaithfulStreamError(f"the stream can't be applied: {text}")
     return TransferError(text)

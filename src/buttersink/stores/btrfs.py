@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.freeing import wait_until_freed
+from buttersink.btrfs.hosting import ReceiverHost
 from buttersink.btrfs.progs_receive import find_program, receive_stream_version
 from buttersink.errors import BusyError, MissingError, PathTakenError, UnavailableError
 from buttersink.model import Mode, Receiver, StreamOptions
@@ -64,9 +65,15 @@ class BtrfsStore(BtrfsSource):
         """
         self._receiver = receiver
         self._pace = pace
+        self._host = ReceiverHost()
         super().__init__(path, name=name, missing=missing, directory_fd=directory_fd)
         self._released: list[int] = []
         """Tree ids of links that were removed, and whose space the next flush waits for."""
+
+    def close(self) -> None:
+        """See `store.Source`."""
+        self._host.close()
+        super().close()
 
     @property
     def mode(self) -> Mode:
@@ -87,6 +94,9 @@ class BtrfsStore(BtrfsSource):
         Receiving programs inherit it: while one is left of a killed run, the lock is held.
         """
         with _locked(self._fd, self.name) as fd:
+            if self._receiver is Receiver.OWN:
+                with self._mapped("starting the receiver"):
+                    self._host.start()  # it loads while a run makes its plan
             try:
                 self._lock_fd = fd
                 yield
@@ -137,7 +147,7 @@ class BtrfsStore(BtrfsSource):
             landing = Landing(directory_fd, diff.to)
             with self._cleared(landing):
                 if self._receiver is Receiver.OWN:
-                    with received_by_own(landing, incoming, self._pace) as own_writer:
+                    with received_by_own(landing, incoming, self._pace, self._host) as own_writer:
                         yield own_writer
                     ctransid = own_writer.ctransid
                 else:

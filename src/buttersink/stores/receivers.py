@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
+    from buttersink.btrfs.hosting import ReceiverHost
     from buttersink.model import Diff, Size, StreamOptions
     from buttersink.receiving import Pace
     from buttersink.stores.checkpoints import Saved
@@ -58,14 +59,15 @@ class Incoming:
 
 @contextmanager
 def received_by_own(
-    landing: Landing, incoming: Incoming, pace: Pace
+    landing: Landing, incoming: Incoming, pace: Pace, host: ReceiverHost
 ) -> Iterator[ResumableReceiving]:
     """Receive in `landing` by our own program, going on from what is there if that is possible.
 
     After the block everything is applied, or as much as is worth while is kept.
     """
-    with ReceiverProcess() as process:  # which starts while its subvolume is being made
-        saved = _prepare(landing, incoming)
+    host.start()  # it loads while the subvolume is being made
+    saved = _prepare(landing, incoming)
+    with ReceiverProcess(host) as process:
         received_fd = landing.open_received()
         try:
             process.begin(

@@ -1,37 +1,25 @@
-"""The program that receives one stream, as a child process: see `btrfs.receive`, its other side.
+"""The program that receives streams, as a child process: see `btrfs.hosting`, its other side.
 
-It reads the stream from its standard input. As soon as it has been told where to work, that is
-all of the file system that it can reach, and it has only the privileges that this takes.
+When everything is loaded, it waits to be asked for receivers: each is a copy of it (fork) that
+receives one stream, and ends. A receiver is told where to work; from then on that is all that it
+can reach of any file system, and it has only the privileges that this takes.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from buttersink import errors
 from buttersink.btrfs import privileges
-from buttersink.btrfs.applying.applier import Applier, Pending
+from buttersink.btrfs.applying.receiver import Receiver
 from buttersink.btrfs.confinement import confine
 from buttersink.btrfs.control import Control, ControlEndedError
-from buttersink.stream.decoding import After, Decoder
-from buttersink.stream.digest import SpanDigest
-from buttersink.stream.format import COMMAND_HEADER_SIZE, MAX_COMMAND
-from buttersink.stream.head import Expectation
-from buttersink.text import escape
+from buttersink.errors import ButterSinkError
 
 if TYPE_CHECKING:
-    from buttersink.btrfs.control import Message
-
-_STREAM_FD: Final = 0
-_READ_BYTES: Final = 1 << 20
-_BUFFER_BYTES: Final = _READ_BYTES + MAX_COMMAND + COMMAND_HEADER_SIZE
-_PROGRESS_SECONDS: Final = 0.1
+    from collections.abc import Sequence
 
 NEEDED: Final = (
     privileges.CAP_CHOWN,
@@ -45,182 +33,79 @@ NEEDED: Final = (
 )
 """The capabilities that applying a stream takes."""
 
+_CHILD: Final = 0
+
 
 def main() -> None:
-    """Receive the stream on standard input; the argument is the descriptor of the other side."""
-    control = Control(socket.socket(fileno=int(sys.argv[1])))
-    try:
+    """Make receivers, until the other side has gone; the argument is the descriptor of it."""
+    host = Control(socket.socket(fileno=int(sys.argv[1])))
+    while True:
         try:
-            _receive(control)
-        except errors.ButterSinkError as error:
-            _fail(control, type(error).__name__, error.message, hint=error.hint)
-        except OSError as error:
-            _fail(control, "OSError", _said(error), errno=error.errno or 0)
-        except MemoryError:
-            _fail(control, "TransferError", "out of memory")
-    except ControlEndedError:
-        sys.exit(1)
-
-
-def _fail(control: Control, error: str, message: str, **fields: Any) -> None:
-    control.say("failed", error=error, message=message, **fields)
-    sys.exit(1)
-
-
-def _said(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
-def _receive(control: Control) -> None:
-    job, directory_fd = control.hear()
-    if directory_fd is None:
-        raise ControlEndedError
-    os.umask(0)
-    # From now on the directories where modules are looked for are what the stream makes of them.
-    sys.meta_path.clear()
-    confine(directory_fd)
-    os.close(directory_fd)
-    root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    privileges.keep_only(NEEDED)
-    Receiver(control, root_fd, job).run()
-
-
-class Receiver:
-    """Applies the stream, and answers to the other side."""
-
-    def __init__(self, control: Control, root_fd: int, job: Message) -> None:
-        """Be ready to apply a stream.
-
-        Args:
-            control: The other side.
-            root_fd: Top directory of the subvolume that is being made.
-            job: What `btrfs.receive` says to begin.
-        """
-        self._control = control
-        own = frozenset(map(UUID, job["to"]))
-        parents = None if job["parents"] is None else frozenset(map(UUID, job["parents"]))
-        after = None if job["after"] is None else After(**job["after"])
-        self._sources: dict[UUID, int | str] = {}
-        """Top directories of snapshots to clone from, or why there is none."""
-        self._applier = Applier(
-            root_fd,
-            own=own,
-            sources=self._source,
-            pending=None if job["pending"] is None else Pending.from_json(job["pending"]),
-            incremental=parents is not None,
-        )
-        self._decoder = Decoder(
-            Expectation(to=own, parents=parents, max_version=job["max_version"]),
-            self._applier,
-            after=after,
-            clone_sources=self._may_clone,
-        )
-        self._start = after.nbytes if after else 0
-        self._digest = SpanDigest()
-        self._taken = 0
-        """Bytes of the stream that were applied here."""
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._filled = 0
-        self._told_at = time.monotonic()
-        self._mark_asked = False
-
-    def run(self) -> None:
-        """Apply all that comes, until nothing more does."""
-        poll = select.poll()
-        poll.register(_STREAM_FD, select.POLLIN)
-        poll.register(self._control.fileno(), select.POLLIN)
-        while True:
-            ready = dict(poll.poll())
-            if self._control.fileno() in ready:
-                self._hear_mark(self._control.hear()[0])
-            if self._mark_asked:
-                self._mark()
-            if _STREAM_FD in ready:
-                count = os.readv(_STREAM_FD, [self._buffer[self._filled :][:_READ_BYTES]])
-                if count == 0:
-                    break
-                self._filled += count
-                self._apply()
-                self._tell()
-        if not self._decoder.ended:
-            self._control.say("cut", **self._where())
-            self._control.hear()  # until the other side has looked
+            _, fds = host.hear()
+            _make(host, fds)
+        except ControlEndedError:
             return
-        self._applier.finish()
-        self._control.say(
-            "done", plain_bytes=self._decoder.plain_bytes, ctransid=self._decoder.ctransid
-        )
 
-    def _apply(self) -> None:
-        """Apply the whole commands that have come, and keep the rest."""
-        data = self._buffer[: self._filled]
-        try:
-            count = self._decoder.take(data)
-        except (OSError, errors.ButterSinkError) as error:
-            if self._decoder.failed is None:
-                raise
-            name, offset, path = self._decoder.failed
-            what = f"{name} of {escape(os.fsdecode(path)) or 'the top directory'}"
-            where = f"{what}, at byte {offset} of the stream"
-            if isinstance(error, OSError):
-                message = f"{where}: {_said(error)}"
-                _fail(self._control, "OSError", message, errno=error.errno or 0)
-            raise type(error)(f"{where}: {error.message}", error.hint) from error
-        # What follows the END command is no part of the stream.
-        part = data[: min(count, self._decoder.nbytes - self._start - self._taken)]
-        self._digest.update(part)
-        self._taken += len(part)
-        left = self._filled - count
-        self._buffer[:left] = bytes(data[count:])
-        self._filled = left
 
-    def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _PROGRESS_SECONDS:
-            self._told_at = now
-            self._control.say("at", plain_bytes=self._decoder.plain_bytes)
+def _make(host: Control, fds: Sequence[int]) -> None:
+    """Make a receiver that reads its stream from the first descriptor, and obeys the second."""
+    stream_fd, control_fd = fds
+    pid = os.fork()
+    if pid == _CHILD:
+        host.close()
+        _receive(Control(socket.socket(fileno=control_fd)), stream_fd)
+    os.close(stream_fd)
+    os.close(control_fd)
+    # It can't be mistaken for another process: its number is free only when it is waited for.
+    process_fd = os.pidfd_open(pid)
+    try:
+        host.say("made", fds=[process_fd])
+    finally:
+        os.close(process_fd)
+    while _wait_for_any():
+        pass
 
-    def _hear_mark(self, message: Message) -> None:
-        if message["kind"] != "mark":
-            raise ControlEndedError
-        self._mark_asked = True
 
-    def _mark(self) -> None:
-        """Stop here until the other side has looked."""
-        self._mark_asked = False
-        self._applier.flush()
-        self._control.say("marked", **self._where())
-        self._control.hear()
+def _wait_for_any() -> bool:
+    """Let go of a receiver that has ended, if there is one."""
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
 
-    def _where(self) -> Message:
-        """Return where the stream stands, and what is needed to go on from there."""
-        return {
-            "nbytes": self._start + self._taken,
-            "plain_bytes": self._decoder.plain_bytes,
-            "digest": self._digest.digest().hex(),
-            "version": self._decoder.version,
-            "ctransid": self._decoder.ctransid,
-            "ended": self._decoder.ended,
-            "pending": self._applier.pending().as_json(),
-        }
 
-    def _may_clone(self, uuid: UUID) -> bool:
-        """Return whether a snapshot that is neither the new one nor its parent may be used."""
-        return isinstance(self._found(uuid), int)
+def _receive(control: Control, stream_fd: int) -> NoReturn:
+    """Receive one stream, and end."""
+    status = 1
+    try:
+        _report(control, stream_fd)
+        status = 0
+    except ControlEndedError:
+        pass  # there is nobody to tell anything
+    finally:
+        os._exit(status)
 
-    def _source(self, uuid: UUID) -> int:
-        found = self._found(uuid)
-        if isinstance(found, str):
-            raise errors.MissingError(found)
-        return found
 
-    def _found(self, uuid: UUID) -> int | str:
-        """Ask for a snapshot to clone from, once."""
-        if uuid not in self._sources:
-            self._control.say("source", uuid=str(uuid))
-            answer, fd = self._control.hear()
-            while answer["kind"] != "source":  # it was said before our question came
-                self._hear_mark(answer)
-                answer, fd = self._control.hear()
-            self._sources[uuid] = str(answer["refused"]) if fd is None else fd
-        return self._sources[uuid]
+def _report(control: Control, stream_fd: int) -> None:
+    """Receive one stream; say what goes wrong."""
+    try:
+        job, (directory_fd,) = control.hear()
+        os.umask(0)
+        confine(directory_fd)
+        os.close(directory_fd)
+        root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        privileges.keep_only(NEEDED)
+        Receiver(control, stream_fd, root_fd, job).run()
+    except ControlEndedError:
+        raise
+    except ButterSinkError as error:
+        name = type(error).__name__
+        control.say("failed", error=name, message=error.message, hint=error.hint)
+    except OSError as error:
+        said = error.strerror or str(error)
+        control.say("failed", error="OSError", message=said, errno=error.errno or 0)
+    except MemoryError:
+        control.say("failed", error="TransferError", message="out of memory")
+    except Exception as error:  # noqa: BLE001 - a bug; whoever waits shall hear of it
+        message = f"the receiver failed with {type(error).__name__}: {error}"
+        control.say("failed", error="TransferError", message=message)

@@ -1,0 +1,83 @@
+"""The source makes another stream than the one that was interrupted: it is begun anew, and told."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buttersink.errors import UnavailableError
+from buttersink.events import Failed, TransferDone, TransferResumed, Warned
+from buttersink.settings import Settings
+from support.demanding import NAMES, Amount, Whole, demanding_snapshots
+from support.loopfs import run as run_program
+from support.resuming import kept_bytes, names, partials, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.loopfs import LoopFs
+
+MIB = 1 << 20
+_FIDEDUPERANGE = 0xC0189436
+_RANGE = struct.Struct("=QQHHI qQQiI")
+
+
+def share(source: Path, file: Path, *, offset: int, length: int) -> None:
+    """Let a range of a file of a read-only snapshot share the extent of the same data elsewhere.
+
+    This is what tools such as duperemove do: FIDEDUPERANGE of linux/fs.h.
+    """
+    with source.open("rb") as one, file.open("rb") as other:
+        asked = bytearray(_RANGE.pack(offset, length, 1, 0, 0, other.fileno(), offset, 0, 0, 0))
+        fcntl.ioctl(one.fileno(), _FIDEDUPERANGE, asked)
+        *_, shared, status, _ = _RANGE.unpack(asked)
+    assert (shared, status) == (length, 0)
+
+
+@pytest.fixture
+def backup(fs_b: LoopFs) -> Path:
+    path = fs_b.path / "backup"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def snaps(fs_a: LoopFs) -> Path:
+    """Return snapshots of which the first has two files of the same data, which share nothing."""
+    live = fs_a.path / "twins"
+    run_program("btrfs", "-q", "subvolume", "create", live)
+    data = os.urandom(6 * MIB)
+    (live / "one").write_bytes(data)
+    (live / "other").write_bytes(data)
+    (live / "third").write_bytes(os.urandom(6 * MIB))
+    directory = fs_a.path / "twin snaps"
+    directory.mkdir()
+    run_program("btrfs", "-q", "subvolume", "snapshot", "-r", live, directory / "twins")
+    return directory
+
+
+def test_after_deduplication_of_the_source_it_begins_anew(snaps: Path, backup: Path) -> None:
+    finished, _, _ = run(snaps, backup, 10 * MIB)
+    assert finished.failed == 1
+    kept = kept_bytes(backup)
+    assert kept > 9 * MIB
+    share(snaps / "twins" / "one", snaps / "twins" / "other", offset=0, length=4 * MIB)
+
+    finished, told, sent = run(snaps, backup)
+
+    assert (finished.failed, finished.transferred) == (0, 1)
+    assert finished.resumed_bytes == 0
+    assert told.the(Warned).message == (
+        "twins: the stream is not the one that was interrupted, as after a balance or "
+        "deduplication of what is sent; it begins anew"
+    )
+    assert not told.all(TransferResumed)
+    assert told.the(TransferDone).resumed_bytes == 0
+    assert 14 * MIB < sent < 15 * MIB
+    assert names(backup) == {"twins"}
+    for name in ("one", "other", "third"):
+        assert (backup / "twins" / name).read_bytes() == (snaps / "twins" / name).read_bytes()
