@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING
 from bench.ground import run, shell, words
 from buttersink.errors import UnavailableError
 from buttersink.model import Diff, Receiver, StreamOptions
-from buttersink.stores.btrfs import BtrfsStore
 from buttersink.receiving import Pace
+from buttersink.stores.btrfs import BtrfsStore
 from buttersink.transfer import pump
 
 if TYPE_CHECKING:
     from buttersink.store import Reader
+
+_PARENT = 1
+_TIMES = slice(11, 15)
+"""Of the fields after the name in /proc/PID/stat: ppid, and utime to cstime, see proc(5)."""
 
 _IDLE = slice(3, 5)
 """Of the numbers in the first line of /proc/stat: idle and iowait, see proc(5)."""
@@ -180,11 +184,25 @@ def _by_stores(task: Task, receiver: Receiver) -> Taken | None:
 
 
 def _cpu_seconds() -> float:
-    """Return the processor time so far of this process, and of its children that have ended."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+    """Return the processor time so far of this process and all that it has started."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + _unaccounted_seconds()
+
+
+def _unaccounted_seconds() -> float:
+    """Return that of all descendants which nobody has waited for yet: they may run still."""
+    family, ticks = {os.getpid()}, 0
+    # In the order of their numbers parents come first, but for when numbers begin anew.
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        with (
+            suppress(OSError),  # it has ended
+            open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file,
+        ):
+            fields = file.read().rpartition(")")[2].split()
+            if int(fields[_PARENT]) in family:
+                family.add(pid)
+                ticks += sum(map(int, fields[_TIMES]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _machine_seconds() -> float:

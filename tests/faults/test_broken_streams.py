@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from operator import add
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink.btrfs.receive import ReceiveProcess
+from buttersink.btrfs.progs_receive import ReceiveProcess
 from buttersink.errors import CorruptStreamError, TransferError
 from buttersink.events import Failed, Skipped
+from buttersink.model import Receiver
 from buttersink.plan import Transfer
 from buttersink.settings import Settings
 from buttersink.stores.btrfs import BtrfsStore
+from buttersink.stores.btrfs_source import BtrfsSource
 from buttersink.sync import sync
 from support.arrivals import Arrivals, moving_history
 from support.command import buttersink
@@ -30,18 +32,12 @@ from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.processes import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Callable, Iterator
 
-    from buttersink.errors import ButterSinkError
     from buttersink.events import Event, Finished
     from buttersink.model import (
         Diff,
-        Inventory,
-        Measurement,
         Position,
-        Size,
-        Snapshot,
         StreamOptions,
     )
     from buttersink.store import Reader
@@ -70,67 +66,28 @@ class BrokenReader:
         return count
 
 
-class BreakingSource:
-    """A source whose first stream breaks off; all else is as the store beneath has it."""
+class BreakingSource(BtrfsSource):
+    """A source whose first stream breaks off."""
 
     def __init__(
-        self, store: BtrfsStore, *, after: Callable[[int], int], error: Exception | None = None
+        self, path: str, *, after: Callable[[int], int], error: Exception | None = None
     ) -> None:
-        self.name = store.name
-        self._store = store
+        super().__init__(path)
         self._after = after
         self._error = error
         self._broke = False
-
-    def place(self) -> tuple[object, str]:
-        return self._store.place()
-
-    def inventory(self) -> Inventory:
-        return self._store.inventory()
-
-    def parents(self, uuids: Collection[UUID]) -> tuple[Snapshot, ...]:
-        return self._store.parents(uuids)
-
-    def recorded_sizes(self, snapshots: Iterable[Snapshot]) -> Mapping[Diff, Size]:
-        return self._store.recorded_sizes(snapshots)
-
-    def notes(self) -> Sequence[str]:
-        return self._store.notes()
-
-    def unready(self, diffs: Iterable[Diff]) -> Mapping[Diff, str]:
-        return self._store.unready(diffs)
-
-    def thaw(self, diffs: Iterable[Diff], days: int) -> None:
-        self._store.thaw(diffs, days)
-
-    def stream_options(self) -> StreamOptions:
-        return self._store.stream_options()
-
-    def measure(self, diff: Diff, options: StreamOptions, limit: int | None = None) -> Size:
-        return self._store.measure(diff, options, limit)
-
-    def measure_each(
-        self, measurements: Sequence[Measurement], options: StreamOptions
-    ) -> Iterator[Size | ButterSinkError]:
-        return self._store.measure_each(measurements, options)
-
-    def estimate(self, diff: Diff) -> Size:
-        return self._store.estimate(diff)
 
     @contextmanager
     def send(
         self, diff: Diff, options: StreamOptions, *, resume: Position | None = None
     ) -> Iterator[Reader]:
-        with self._store.send(diff, options, resume=resume) as stream:
+        with super().send(diff, options, resume=resume) as stream:
             if self._broke:
                 yield stream
                 return
             self._broke = True
-            whole = self._store.measure(diff, options).nbytes
+            whole = self.measure(diff, options).nbytes
             yield BrokenReader(stream, self._after(whole), self._error)
-
-    def close(self) -> None:
-        self._store.close()
 
 
 class Told(list["Event"]):
@@ -158,26 +115,26 @@ def broken_run(
         error: How it breaks off; None for a silent end.
     """
     told = Told()
-    source = BreakingSource(BtrfsStore(os.fspath(arrivals.source)), after=after, error=error)
-    destination = BtrfsStore(os.fspath(arrivals.destination))
-    try:
+    destination = BtrfsStore(os.fspath(arrivals.destination), receiver=arrivals.receiver)
+    with (
+        closing(BreakingSource(os.fspath(arrivals.source), after=after, error=error)) as source,
+        closing(destination),
+    ):
         finished = sync(source, destination, Settings(), told.append)
-    finally:
-        destination.close()
-        source.close()
     return finished, told
 
 
 @pytest.fixture
-def arrivals(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
-    return Arrivals(moving_history(fs_a, 2, size=MIB), fs_b.path / "backup")
+def arrivals(fs_a: LoopFs, fs_b: LoopFs, receiver: Receiver) -> Arrivals:
+    source = moving_history(fs_a, 2, size=MIB)
+    return Arrivals(source, fs_b.path / "backup", receiver=receiver)
 
 
 @pytest.fixture
-def one(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
+def one(fs_a: LoopFs, fs_b: LoopFs, receiver: Receiver) -> Arrivals:
     """A single snapshot."""
     simple_history(fs_a, 1)
-    return Arrivals(fs_a.path / "snaps", fs_b.path / "backup")
+    return Arrivals(fs_a.path / "snaps", fs_b.path / "backup", receiver=receiver)
 
 
 def cuts() -> Iterator[Callable[[int], int]]:
@@ -237,16 +194,18 @@ class TestAStreamThatCouldNotBeMade:
         assert not arrivals.check()
         assert not arrivals.leftovers()
 
-    def test_keeps_back_only_what_builds_on_it(self, make_fs: MakeFs, fs_b: LoopFs) -> None:
+    def test_keeps_back_only_what_builds_on_it(
+        self, make_fs: MakeFs, fs_b: LoopFs, receiver: Receiver
+    ) -> None:
         fs = make_fs(size="512M", label="a")
         snaps = moving_history(fs, 3, size=MIB)
         create_subvolume(fs.path / "other")
         (fs.path / "other" / "file").write_bytes(Random(0).randbytes(MIB))
         snapshot_read_only(fs.path / "other", snaps / "other")
-        arrivals = Arrivals(snaps, fs_b.path / "backup")
+        arrivals = Arrivals(snaps, fs_b.path / "backup", receiver=receiver)
         damage(fs, snaps / "0" / "new 0" / "2")
 
-        done = buttersink(*arrivals.ends)
+        done = buttersink(*arrivals.command)
 
         assert done.status == 3
         told = done.stderr.splitlines()
@@ -263,16 +222,22 @@ class TestAStreamThatCouldNotBeMade:
         assert not arrivals.leftovers()
 
 
-class TestAReceivingProgram:
+KILLED = {
+    Receiver.OWN: "the receiver was killed, or has crashed",
+    Receiver.BTRFS_PROGS: "btrfs receive was killed by signal 9: it said nothing",
+}
+
+
+class TestAReceiver:
     def test_that_is_killed_is_the_cause_that_is_told(self, arrivals: Arrivals) -> None:
-        with Background("--bwlimit", "500K", *arrivals.ends) as run:
+        with Background("--bwlimit", "500K", *arrivals.command) as run:
             os.kill(run.wait_for_receiver(), signal.SIGKILL)
             done = run.wait()
             assert not run.survivors()
 
         assert done.status == 3
-        assert done.stderr.splitlines() == [
-            "error: could not send 0: btrfs receive was killed by signal 9: it said nothing",
+        assert [line for line in done.stderr.splitlines() if not line.startswith("hint")] == [
+            f"error: could not send 0: {KILLED[arrivals.receiver]}",
             "skipped 1: because 0, which it builds on, did not arrive",
             "0 sent, 2 failed",
         ]
@@ -280,6 +245,8 @@ class TestAReceivingProgram:
         assert not arrivals.leftovers()
         arrivals.converge()
 
+
+class TestBtrfsReceive:
     def test_that_says_very_much_is_heard_to_its_end(self) -> None:
         with (
             pretended_receiver(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
+from buttersink.model import Receiver
 from support.arrivals import Arrivals, moving_history
 from support.processes import Background, working_seconds
 
@@ -24,8 +26,9 @@ TOO_OFTEN = 200
 
 
 @pytest.fixture
-def arrivals(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
-    return Arrivals(moving_history(fs_a, 6, size=3 * MIB), fs_b.path / "backup")
+def arrivals(fs_a: LoopFs, fs_b: LoopFs, receiver: Receiver) -> Arrivals:
+    source = moving_history(fs_a, 6, size=3 * MIB)
+    return Arrivals(source, fs_b.path / "backup", receiver=receiver)
 
 
 def kill_often(
@@ -43,13 +46,13 @@ def kill_often(
         The number of kills that left something half-done behind.
     """
     rng = Random(seed)
-    upto = working_seconds(*arrivals.ends)
+    upto = working_seconds(*arrivals.command)
     arrivals.reset()
     done = half_done = 0
     for _ in range(TOO_OFTEN):
         fresh = not arrivals.here()
         moment = rng.uniform(0, upto)
-        with Background(*arrivals.ends) as run:
+        with Background(*arrivals.command) as run:
             run.wait_for_handlers()
             if not run.lives_for(moment):
                 upto = moment if fresh else upto  # it was slow when that was measured
@@ -69,10 +72,14 @@ def kill_often(
     raise AssertionError(f"only {done} runs could be killed")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("receiver", "seed"),
+    [*((Receiver.OWN, seed) for seed in range(3)), (Receiver.BTRFS_PROGS, 0)],
+    ids=lambda value: value.value if isinstance(value, Receiver) else None,
+)
 def test_all_processes_of_a_run_may_be_killed_at_any_moment(arrivals: Arrivals, seed: int) -> None:
     def kill(run: Background) -> bool:
-        run.send_all(signal.SIGKILL)
+        run.kill_all()
         return run.wait().status == -signal.SIGKILL
 
     half_done = kill_often(arrivals, seed=seed, kills=12, kill=kill)
@@ -89,17 +96,30 @@ def test_the_main_process_alone_may_be_killed_at_any_moment(arrivals: Arrivals) 
 
 
 def test_the_receiving_program_may_be_killed_at_any_moment(arrivals: Arrivals) -> None:
-    def kill(run: Background) -> bool:
-        while (receiver := run.receiver()) is None:
-            if run.ended():
-                return False
-        with suppress(ProcessLookupError):
-            os.kill(receiver, signal.SIGKILL)
-        done = run.wait()
-        assert done.status in {0, 3}, done
-        assert "Traceback" not in done.stderr, done
-        return done.status == 3
-
-    half_done = kill_often(arrivals, seed=0, kills=10, kill=kill)
+    half_done = kill_often(
+        arrivals, seed=0, kills=10, kill=partial(kill_helper, Background.receiver)
+    )
 
     assert not half_done, "the run that lost its receiver should have cleaned up"
+
+
+@pytest.mark.parametrize("receiver", [Receiver.OWN], ids=["buttersink"])
+def test_the_program_that_makes_receivers_may_be_killed_at_any_moment(arrivals: Arrivals) -> None:
+    half_done = kill_often(
+        arrivals, seed=0, kills=3, kill=partial(kill_helper, Background.receiver_host)
+    )
+
+    assert not half_done
+
+
+def kill_helper(find: Callable[[Background], int | None], run: Background) -> bool:
+    """Kill a process that a run has started; tell whether the run failed by that."""
+    while (helper := find(run)) is None:
+        if run.ended():
+            return False
+    with suppress(ProcessLookupError):
+        os.kill(helper, signal.SIGKILL)
+    done = run.wait()
+    assert done.status in {0, 3}, done
+    assert "Traceback" not in done.stderr, done
+    return done.status == 3

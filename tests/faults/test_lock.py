@@ -1,4 +1,4 @@
-"""Two runs at one destination: one at a time, and the lock lasts as long as anything writes."""
+"""Two runs at one destination: one at a time, and what a killed one still writes is no harm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buttersink.model import Receiver
 from support.arrivals import Arrivals, moving_history
 from support.command import buttersink, directory
 from support.processes import Background, processes
@@ -21,14 +22,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def arrivals(fs_a: LoopFs, fs_b: LoopFs) -> Arrivals:
-    return Arrivals(moving_history(fs_a, 3, size=2 * MIB), fs_b.path / "backup")
+def arrivals(fs_a: LoopFs, fs_b: LoopFs, receiver: Receiver) -> Arrivals:
+    source = moving_history(fs_a, 3, size=2 * MIB)
+    return Arrivals(source, fs_b.path / "backup", receiver=receiver)
 
 
 @pytest.fixture
 def slow_run(arrivals: Arrivals) -> Iterator[Background]:
     """A run that is in the middle of its first transfer, and would be for long."""
-    with Background("--bwlimit", "100K", *arrivals.ends) as run:
+    with Background("--bwlimit", "100K", *arrivals.command) as run:
         run.wait_for_receiver()
         yield run
 
@@ -36,7 +38,7 @@ def slow_run(arrivals: Arrivals) -> Iterator[Background]:
 def assert_refused(arrivals: Arrivals, *options: str) -> None:
     """Fail unless a run says in one line that another one is at work, and does nothing."""
     before = arrivals.leftovers()
-    done = buttersink(*options, *arrivals.ends)
+    done = buttersink(*options, *arrivals.command)
 
     assert done.status == 1
     assert done.stderr == (
@@ -75,7 +77,7 @@ def test_cleaning_up_waits_for_its_turn_like_any_run(
 
 def test_looking_is_not_kept_waiting(arrivals: Arrivals, slow_run: Background) -> None:
     listing = buttersink(directory(arrivals.destination))
-    dry_run = buttersink("--dry-run", *arrivals.ends)
+    dry_run = buttersink("--dry-run", *arrivals.command)
     source = buttersink(directory(arrivals.source))
 
     assert (listing.status, dry_run.status, source.status) == (0, 0, 0), (listing, dry_run)
@@ -91,7 +93,7 @@ def test_another_directory_of_the_same_file_system_is_free(
 
 
 def test_a_run_may_follow_right_after_another(arrivals: Arrivals) -> None:
-    with Background(*arrivals.ends) as first, Background(*arrivals.ends) as second:
+    with Background(*arrivals.command) as first, Background(*arrivals.command) as second:
         done = [first.wait(), second.wait()]
 
     assert {run.status for run in done} <= {0, 1}
@@ -99,7 +101,25 @@ def test_a_run_may_follow_right_after_another(arrivals: Arrivals) -> None:
     arrivals.converge()
 
 
-def test_the_receiving_program_of_a_killed_run_holds_the_lock_until_it_ends(
+@pytest.mark.parametrize("receiver", [Receiver.OWN], ids=["buttersink"])
+def test_our_receiver_of_a_killed_run_keeps_nobody_waiting(
+    arrivals: Arrivals, slow_run: Background
+) -> None:
+    host = slow_run.receiver_host()
+    assert host is not None
+    for pid in (host, slow_run.wait_for_receiver()):
+        os.kill(pid, signal.SIGSTOP)
+    slow_run.send(signal.SIGKILL)
+    assert slow_run.wait().status == -signal.SIGKILL
+
+    arrivals.converge()
+
+    slow_run.wait_for_all()
+    assert arrivals.check() == set(arrivals.originals)
+
+
+@pytest.mark.parametrize("receiver", [Receiver.BTRFS_PROGS], ids=["btrfs-progs"])
+def test_btrfs_receive_of_a_killed_run_holds_the_lock_until_it_ends(
     arrivals: Arrivals, slow_run: Background
 ) -> None:
     receiver = slow_run.wait_for_receiver()
@@ -109,7 +129,7 @@ def test_the_receiving_program_of_a_killed_run_holds_the_lock_until_it_ends(
     assert [process.pid for process in slow_run.survivors()] == [receiver]
 
     assert_refused(arrivals)
-    assert buttersink("--dry-run", *arrivals.ends).status == 0
+    assert buttersink("--dry-run", *arrivals.command).status == 0
     assert receiver in {process.pid for process in processes()}
 
     os.kill(receiver, signal.SIGCONT)
@@ -122,10 +142,9 @@ def test_a_run_into_a_directory_above_leaves_alone_what_arrives_below(
     arrivals: Arrivals, slow_run: Background
 ) -> None:
     before = arrivals.leftovers()
-    source, _ = arrivals.ends
     above = directory(arrivals.destination.parent)
 
-    done = buttersink("--delete", "--force", source, above)
+    done = buttersink("--delete", "--force", *arrivals.command[:-1], above)
 
     assert done.status == 3
     assert "another run is receiving in .buttersink-" in done.stderr

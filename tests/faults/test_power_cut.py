@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buttersink.model import Receiver
 from support.arrivals import Arrivals, moving_history
 from support.kernel_calls import clone
 from support.loopfs import LoopFs, unmount
@@ -68,12 +69,18 @@ def powered_up(image: Path, at: Path) -> Iterator[Path]:
         unmount(os.fspath(at))
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_the_power_may_fail_at_any_moment(make_fs: MakeFs, scratch: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("receiver", "seed"),
+    [(Receiver.OWN, 0), (Receiver.OWN, 1), (Receiver.BTRFS_PROGS, 0)],
+    ids=lambda value: value.value if isinstance(value, Receiver) else None,
+)
+def test_the_power_may_fail_at_any_moment(
+    make_fs: MakeFs, scratch: Path, receiver: Receiver, seed: int
+) -> None:
     source = moving_history(make_fs(label="source"), 5, size=3 * MIB)
     outer = make_fs(label="outer", size="6G")
     with LoopFs.create(outer.path, size="1G", label="inner") as inner:
-        arrivals = Arrivals(source, inner.path / "backup")
+        arrivals = Arrivals(source, inner.path / "backup", receiver=receiver)
         images = list(cuts(arrivals, inner.image, outer.path, Random(seed)))
 
     half_done = 0
@@ -88,11 +95,11 @@ def test_the_power_may_fail_at_any_moment(make_fs: MakeFs, scratch: Path, seed: 
 
 def cuts(arrivals: Arrivals, image: Path, directory: Path, rng: Random) -> Iterator[Path]:
     """Transfer again and again, and meanwhile, at random moments, keep what is on the disk."""
-    upto = working_seconds(*arrivals.ends)
+    upto = working_seconds(*arrivals.command)
     done = 0
     for _ in range(TOO_OFTEN):
         arrivals.reset()
-        with Background(*arrivals.ends) as run:
+        with Background(*arrivals.command) as run:
             run.wait_for_handlers()
             now = 0.0
             for moment in sorted(rng.uniform(0, upto) for _ in range(CUTS_IN_A_RUN)):

@@ -44,8 +44,11 @@ def world(made: tuple[HostileWorld, Facts]) -> Iterator[HostileWorld]:
     """Return the world; afterwards nothing of it has changed, and nothing is left."""
     world, before = made
     yield world
-    world.assert_nothing_left()
-    assert_untouched(world, before)
+    try:
+        world.assert_nothing_left()
+        assert_untouched(world, before)
+    finally:
+        world.clear()
 
 
 def refuse(world: HostileWorld, *commands: bytes, error: type[ButterSinkError]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from buttersink.model import Receiver
 from buttersink.stores.btrfs import BtrfsStore
 from support.command import buttersink, directory
 from support.kernel_calls import create_subvolume, snapshot_read_only
@@ -19,7 +22,7 @@ from support.tree import describe, differences
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.command import Run
+    from support.command import Argument, Run
     from support.loopfs import LoopFs
     from support.tree import Entry
 
@@ -66,13 +69,17 @@ class Arrivals:
     Attributes:
         source: The directory they come from.
         destination: The directory they go to.
+        receiver: What makes snapshots of streams.
         originals: What is to arrive, by relative path.
     """
 
-    def __init__(self, source: Path, destination: Path) -> None:
+    def __init__(
+        self, source: Path, destination: Path, *, receiver: Receiver = Receiver.OWN
+    ) -> None:
         destination.mkdir(exist_ok=True)
         self.source = source
         self.destination = destination
+        self.receiver = receiver
         self.originals = {
             path: Original(uuid=UUID(identity(source / path)), tree=describe(source / path))
             for path in subvolume_paths(source)
@@ -80,14 +87,21 @@ class Arrivals:
 
     @property
     def ends(self) -> tuple[bytes, bytes]:
-        """The arguments of a run."""
+        """The ends of a run, as arguments."""
         return directory(self.source), directory(self.destination)
+
+    @property
+    def command(self) -> tuple[Argument, ...]:
+        """The arguments of a run; none for the receiver that is the default."""
+        if self.receiver is Receiver.OWN:
+            return self.ends
+        return "--receiver", self.receiver.value, *self.ends
 
     def moved_to(self, destination: Path) -> Arrivals:
         """Return the same, with another destination."""
         destination.mkdir(exist_ok=True)
-        other = object.__new__(Arrivals)
-        other.source, other.destination, other.originals = self.source, destination, self.originals
+        other = copy(self)
+        other.destination = destination
         return other
 
     def here(self) -> set[str]:
@@ -97,6 +111,13 @@ class Arrivals:
     def leftovers(self) -> set[str]:
         """Return the paths of what has a hidden name."""
         return {path for path in subvolume_paths(self.destination) if _is_hidden(path)}
+
+    def abandoned(self) -> set[str]:
+        """Return those leftovers that the next run can't go on from."""
+        with closing(BtrfsStore(os.fspath(self.destination))) as store:
+            partials = store.inventory().partials
+        resumable = {partial.path for partial in partials if partial.checkpoint}
+        return self.leftovers() - resumable
 
     def check(self) -> set[str]:
         """Fail unless everything without a hidden name is whole, and nothing else is offered.
@@ -111,11 +132,8 @@ class Arrivals:
             assert UUID(show(at, "Received UUID")) == original.uuid, path
             lines = differences(original.tree, describe(at))
             assert not lines, "\n".join([f"{path} is not whole:", *lines[:20]])
-        store = BtrfsStore(os.fspath(self.destination))
-        try:
+        with closing(BtrfsStore(os.fspath(self.destination))) as store:
             inventory = store.inventory()
-        finally:
-            store.close()
         offered = {s.uuid: set(s.paths) for s in inventory.snapshots}
         assert offered == {self.originals[path].uuid: {path} for path in arrived}, inventory
         assert {partial.path for partial in inventory.partials} == self.leftovers(), inventory
@@ -128,15 +146,17 @@ class Arrivals:
         Returns:
             What came of that run.
         """
-        done = buttersink(*self.ends)
+        done = buttersink(*self.command)
         assert done.status == 0, done
         assert self.check() == set(self.originals)
         assert not self.leftovers()
         return done
 
     def reset(self) -> None:
-        """Delete all that has arrived."""
-        paths = [self.destination / path for path in sorted(self.here() | self.leftovers())]
+        """Delete all that has arrived, and all leftovers."""
+        paths = [self.destination / path for path in sorted(self.here())]
+        for hidden in (self.destination / path for path in sorted(self.leftovers())):
+            paths += [*_subvolumes(hidden), hidden]
         if paths:
             run("btrfs", "--quiet", "subvolume", "delete", *paths)
 

@@ -8,8 +8,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from buttersink.errors import UnavailableError
+from buttersink.linking import Patience
+from buttersink.redialled import RedialledSink
+from buttersink.redialling import Redialler
 from contract.carrying import FailingReader
 from contract.memory_store import MemoryStore
+from support.sync_ends import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -224,3 +228,14 @@ class DroppingStore(MemoryStore):
 
     def flush(self) -> None:
         self._change("flush", super().flush)
+
+
+class Retrying:
+    """An end that is dialled again, and what is told and slept meanwhile."""
+
+    def __init__(self, far: DroppingStore, *, retries: int = 8) -> None:
+        self.told, self.pauses = Told(), list[float]()
+        self.redialler = Redialler(
+            Patience(retries=retries), self.told.append, sleep=self.pauses.append
+        )
+        self.end = RedialledSink(far, self.redialler)

@@ -133,8 +133,15 @@ class HostileWorld:
 
     def assert_nothing_left(self) -> None:
         """Check that there is no trace of what was received."""
-        assert self.leftovers() == ()
-        assert sorted(os.listdir(self.directory)) == ["1", "other", "work"]
+        left = self.leftovers()
+        assert not left, left
+        names = sorted(os.listdir(self.directory))
+        assert names == ["1", "other", "work"], names
+
+    def clear(self) -> None:
+        """Delete what should not be there, for the sake of the next test."""
+        for name in set(os.listdir(self.directory)) - {"1", "other", "work"}:
+            run("btrfs", "subvolume", "delete", "--recursive", self.directory / name)
 
     def assert_arrived(self) -> None:
         """Check that `new` is what the honest sender has, and delete it."""

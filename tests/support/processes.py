@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 60.0
 """After so long something hangs; no test passes or fails by less."""
 
 _POLL_SECONDS = 0.002
+_OUR_RECEIVER = b"buttersink.btrfs.applying.main"
 
 
 class Process(NamedTuple):
@@ -82,9 +83,7 @@ class Background:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self.survivors():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+        self.kill_all()
         self.wait()
 
     @property
@@ -97,13 +96,23 @@ class Background:
         return [process for process in processes() if process.session == self.pid]
 
     def receiver(self) -> int | None:
-        """Return the process that is receiving a stream, if there is one now."""
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for thread in Path(f"/proc/{self.pid}/task").iterdir():
-                for child in (thread / "children").read_text(encoding="ascii").split():
-                    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                    if words[1:2] == [b"receive"] and b"--chroot" in words:
-                        return int(child)
+        """Return the process that is receiving a stream, if there is one now.
+
+        That is one locked in where the stream is applied: ours, or `btrfs receive`.
+        """
+        here = _place("/")
+        for process in self.survivors():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if _receives(process.pid) and _place(f"/proc/{process.pid}/root") != here:
+                    return process.pid
+        return None
+
+    def receiver_host(self) -> int | None:
+        """Return the process that makes our receivers, if there is one now."""
+        for process in self.survivors():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if process.parent == self.pid and _OUR_RECEIVER in _command_line(process.pid):
+                    return process.pid
         return None
 
     def wait_for_receiver(self) -> int:
@@ -148,6 +157,12 @@ class Background:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
+    def kill_all(self) -> None:
+        """Kill the main process, and all it started."""
+        for process in self.survivors():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
     def wait(self) -> Run:
         """Wait for its end; return what came of it. A negative status is that of a signal."""
         if self._run is None:
@@ -164,3 +179,17 @@ def working_seconds(*arguments: Argument) -> float:
         done = run.wait()
         assert done.status == 0, done
         return time.monotonic() - start
+
+
+def _receives(pid: int) -> bool:
+    line = _command_line(pid)
+    return _OUR_RECEIVER in line or line.split(b"\0")[1:2] == [b"receive"]
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _place(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

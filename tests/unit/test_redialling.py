@@ -14,14 +14,11 @@ from buttersink import events
 from buttersink.errors import (
     BusyError,
     ButterSinkError,
-    MissingError,
     NotPermittedError,
-    PathTakenError,
     UnavailableError,
 )
 from buttersink.linking import Patience
 from buttersink.listing import list_snapshots
-from buttersink.model import Diff, Measurement, Partial, StreamOptions
 from buttersink.redialled import RedialledSink, RedialledSource
 from buttersink.redialling import Redialler
 from buttersink.settings import Settings
@@ -31,12 +28,13 @@ from buttersink.storing import Storing
 from buttersink.sync import clean_partials, sync
 from contract.memory_disk import MemoryDisk
 from contract.memory_store import MemoryStore
-from support.dropping_ends import Drop, DroppingStore, When
+from support.dropping_ends import Drop, DroppingStore, Retrying, When
 from support.sync_ends import LARGE, Told, contents, copied, history, run, source_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from buttersink.model import Partial
 
 AT_ONCE = Settings(patience=Patience(first_pause_seconds=0))
 WHENS = list(When)
@@ -182,17 +180,6 @@ def test_leftovers_are_cleaned_although_the_link_is_lost() -> None:
     assert (finished.undeleted, goal.partials, far.dials) == (0, {}, 2)
 
 
-class Retrying:
-    """An end that is dialled again, and what is told and slept meanwhile."""
-
-    def __init__(self, far: DroppingStore, *, retries: int = 8) -> None:
-        self.told, self.pauses = Told(), list[float]()
-        self.redialler = Redialler(
-            Patience(retries=retries), self.told.append, sleep=self.pauses.append
-        )
-        self.end = RedialledSink(far, self.redialler)
-
-
 class TestAnEndThatDoesNotComeBack:
     def test_is_dialled_as_often_as_was_said_and_told_as_it_was_lost(self) -> None:
         far = DroppingStore(source(), "snaps", Drop("inventory"), is_down_for_ever=True)
@@ -309,37 +296,6 @@ def test_errors_of_an_end_that_is_not_lost_pass() -> None:
         RedialledSink(Unreachable(source(), "snaps"), redialler).flush()
 
 
-def test_what_is_missing_without_a_loss_is_missing() -> None:
-    retrying = Retrying(DroppingStore(source(), "snaps"))
-    (first, second, _) = retrying.end.inventory().snapshots
-    with pytest.raises(MissingError):
-        retrying.end.delete(first.uuid, second.path)
-
-
-class TestASecondTry:
-    def test_that_fails_for_a_reason_of_its_own_says_so(self) -> None:
-        disk = source()
-        retrying = Retrying(DroppingStore(disk, "snaps", Drop("adopt")))
-        (first, second, _) = retrying.end.inventory().snapshots
-        with pytest.raises(PathTakenError):
-            retrying.end.adopt(first, second.path)
-
-    def test_may_be_cut_off_as_well(self) -> None:
-        disk = source()
-        far = DroppingStore(
-            disk,
-            "snaps",
-            Drop("delete", When.ANSWERING),
-            Drop("delete"),
-            Drop("inventory"),
-        )
-        (first, *_) = MemoryStore(disk, "snaps").inventory().snapshots
-        retrying = Retrying(far)
-        retrying.end.delete(first.uuid, first.path)
-        assert far.done == ["delete"]
-        assert retrying.pauses == [1, 2, 4]
-
-
 def test_a_stream_that_never_comes_any_farther_is_given_up() -> None:
     disk, goal = source_disk(1), MemoryDisk("destination")
     far = DroppingStore(disk, "snaps", *(Drop("send", after=1000) for _ in range(9)))
@@ -383,31 +339,3 @@ def test_an_interrupt_ends_the_wait() -> None:
     with pytest.raises(KeyboardInterrupt):
         RedialledSource(far, redialler).inventory()
     assert far.dials == 0
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda end: end.measure(Diff(end.inventory().snapshots[0].uuid), StreamOptions()),
-        lambda end: [
-            *end.measure_each(
-                [Measurement(diff=Diff(s.uuid), limit=None) for s in end.inventory().snapshots],
-                StreamOptions(),
-            )
-        ],
-        lambda end: end.estimate(Diff(end.inventory().snapshots[0].uuid)),
-        lambda end: end.stream_options(),
-        lambda end: end.accepts(),
-        lambda end: end.place(),
-        lambda end: end.mode,
-        lambda end: end.name,
-        lambda end: end.notes(),
-        lambda end: end.unready([Diff(s.uuid) for s in end.inventory().snapshots]),
-        lambda end: end.stored_fraction(),
-        lambda end: end.taken(["1", "9"]),
-    ],
-)
-def test_an_end_that_stays_answers_as_it_would(ask: Callable[[object], object]) -> None:
-    plain = MemoryStore(source(), "snaps")
-    redialler = Redialler(Patience(), Told().append)
-    assert ask(RedialledSink(plain, redialler)) == ask(plain)

@@ -16,18 +16,6 @@ if TYPE_CHECKING:
 
     from buttersink.stream.commands import Commands
 
-ON_TOP_DIRECTORY: Final = frozenset(
-    (
-        Command.SET_XATTR,
-        Command.REMOVE_XATTR,
-        Command.CHMOD,
-        Command.CHOWN,
-        Command.UTIMES,
-        Command.FILEATTR,
-    )
-)
-"""Commands that may have the empty path, the kernel's name for the top directory."""
-
 MAX_OFFSET: Final = (1 << 63) - 1
 """The last offset in a file that the kernel knows (loff_t)."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.errors import CorruptStreamError
-from buttersink.stream.command_calls import ON_TOP_DIRECTORY, Calls, SafePaths, UnfitError
+from buttersink.stream.command_calls import Calls, SafePaths, UnfitError
 from buttersink.stream.command_layouts import Layouts, read_attributes
 from buttersink.stream.crc import crc32c
 from buttersink.stream.format import (
@@ -28,6 +28,7 @@ from buttersink.stream.format import (
     decode_stream_header,
 )
 from buttersink.stream.head import HEADS, Expectation, vet_head
+from buttersink.stream.vetting import ON_TOP_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

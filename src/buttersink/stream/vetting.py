@@ -2,7 +2,7 @@
 
 Streams come from buckets and clients that are not trusted, and are applied by root. The rules
 are lexical: a stream can still make a symbolic link and then name a path through it, so a
-receiver must in addition be confined to its directory (`btrfs receive --chroot`).
+receiver must in addition be confined to its directory.
 """
 
 from __future__ import annotations

@@ -91,6 +91,8 @@ def _report(control: Control, stream_fd: int) -> None:
     try:
         job, (directory_fd,) = control.hear()
         os.umask(0)
+        # From now on the directories where modules are looked for are what the stream makes of them.
+        sys.meta_path.clear()
         confine(directory_fd)
         os.close(directory_fd)
         root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
