@@ -151,16 +151,18 @@ def _run(task: Task) -> _Done:
 def _watch(pid: int, peaks: dict[int, int], over: threading.Event) -> None:
     """Note the peak of the memory of a process and of all its descendants.
 
-    What counts is the last look at each: at first it still has the memory of what started it.
+    The first look at each does not count: it may still have the memory of what started it.
     """
+    known: set[int] = set()
     while not over.wait(_LOOK_SECONDS):
         family = {pid}
         # In the order of their numbers parents come first, but for when numbers begin anew.
         for child, (parent, peak) in sorted(_processes(pid).items()):
             if child == pid or parent in family:
                 family.add(child)
-                if peak:
+                if peak and child in known:
                     peaks[child] = peak
+        known = family
 
 
 def _processes(first: int) -> dict[int, tuple[int, int]]:

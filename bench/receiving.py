@@ -123,7 +123,7 @@ def _compare(case: Case, extent: Extent, *, aim: float) -> Iterator[Figure]:
     yield _figure(f"{what} / send {proto} |; processor time", ours, same, _cpu, aim=aim)
     yield _figure(f"{what} / --receiver btrfs-progs", ours, progs, _synced)
     yield _figure(f"{what} / without checkpoints", ours, bare, _synced, aim=_CHECKPOINTS_AIM)
-    yield _memory(f"{what} memory / btrfs receive", ours, pipe)
+    yield from _memory(f"{what} memory / btrfs receive", ours, pipe)
 
 
 def _resume(case: Case, extent: Extent) -> Iterator[Figure]:
@@ -157,15 +157,21 @@ def _figure(
     return figure(what, pairs, aim=aim, note=note)
 
 
-def _memory(what: str, ours: Sequence[Turn], others: Sequence[Turn]) -> Figure:
-    mine = [turn.receiver_bytes for turn in ours]
-    theirs = [turn.receiver_bytes for turn in others]
-    sender = max(turn.sender_bytes for turn in ours)
-    return Figure(
-        what=what,
-        ratios=tuple(a / b for a, b in zip(mine, theirs, strict=True)),
-        note=f"{max(mine) // MIB} MiB / {max(theirs) // MIB} MiB, the sender {sender // MIB} MiB",
-    )
+def _memory(what: str, ours: Sequence[Turn], others: Sequence[Turn]) -> Iterator[Figure]:
+    """Compare memory, unless transfers were so short that nobody has seen it."""
+    pairs = [
+        (mine.receiver_bytes, other.receiver_bytes)
+        for mine, other in zip(ours, others, strict=True)
+        if mine.receiver_bytes and other.receiver_bytes
+    ]
+    if pairs:
+        mine, theirs = (max(peaks) // MIB for peaks in zip(*pairs, strict=True))
+        sender = max(turn.sender_bytes for turn in ours) // MIB
+        yield Figure(
+            what=what,
+            ratios=tuple(a / b for a, b in pairs),
+            note=f"{mine} MiB / {theirs} MiB, the sender {sender} MiB",
+        )
 
 
 def _synced(turn: Turn) -> float:

@@ -27,7 +27,7 @@ AMOUNT = Amount(large=64 * MIB, small=1500)
 RATE = "40M"
 SECONDS = 0.3
 """At that rate about three intervals."""
-KILLS = 12
+KILLS = 10
 TOO_OFTEN = 60
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.command import buttersink
 from support.demanding import NAMES, Amount, Whole, demanding_snapshots
 from support.kernel_calls import clone
 from support.loopfs import LoopFs, unmount
 from support.loopfs import run as run_program
 from support.processes import Background, wait_until
-from support.resuming import kept_bytes, names, run
+from support.resuming import kept_bytes, names
+from support.resuming import run as resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Disks:
                     self._whole.check(name, backup / name, flags=True)
                 kept = kept_bytes(backup)
                 self.kept.append(kept)
-                finished, _, _ = run(self._source, backup, nbytes=MIB)
+                finished, _, _ = resume(self._source, backup, nbytes=MIB)
                 assert (finished.failed, finished.present) == (0, len(here))
                 assert finished.resumed_bytes == kept
                 for name in NAMES:
@@ -110,13 +110,13 @@ def test_the_power_may_fail_at_any_moment(
 ) -> None:
     kept, backup = disks
     rng, now = Random(seed), 0.0
-    with Background("--checkpoint", "1M", "--bwlimit", RATE, f"{source}/", f"{backup}/") as run_:
-        wait_until(lambda: run_.ended() or marks(backup), "anything was kept")
+    with Background("--checkpoint", "1M", "--bwlimit", RATE, f"{source}/", f"{backup}/") as run:
+        wait_until(lambda: run.ended() or marks(backup), "anything was kept")
         for moment in sorted(rng.uniform(0, 1.5) for _ in range(CUTS)):
-            assert run_.lives_for(moment - now)
+            assert run.lives_for(moment - now)
             now = moment
             kept.cut()
-        assert run_.wait().status == 0
+        assert run.wait().status == 0
     kept.check()
     assert sum(map(bool, kept.kept)) >= CUTS - 1
 
@@ -125,12 +125,18 @@ def test_the_power_may_fail_while_a_checkpoint_is_made(
     disks: tuple[Disks, Path], source: Path
 ) -> None:
     kept, backup = disks
-    with Background("--checkpoint", "1M", "--bwlimit", RATE, f"{source}/", f"{backup}/") as run_:
-        for _ in range(3 * CUTS):
-            before = marks(backup)
-            wait_until(lambda: run_.ended() or marks(backup) - before, "something was kept")
-            assert not run_.ended()
-            kept.cut()
-        assert run_.wait().status == 0
+    with Background("--checkpoint", "1M", "--bwlimit", RATE, f"{source}/", f"{backup}/") as run:
+        cut_at_each_checkpoint(kept, run, backup)
+        assert run.wait().status == 0
     kept.check()
     assert any(kept.kept)
+
+
+def cut_at_each_checkpoint(disks: Disks, run: Background, backup: Path) -> None:
+    """Cut as soon as there is a new name, of a record or of a snapshot, so many times."""
+    seen: set[str] = set()
+    for _ in range(3 * CUTS):
+        wait_until(lambda: run.ended() or not marks(backup) <= seen, "something was kept")
+        seen.update(marks(backup))
+        assert not run.ended()
+        disks.cut()

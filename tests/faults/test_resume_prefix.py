@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink.errors import UnavailableError
-from buttersink.events import Failed, TransferDone, TransferResumed, Warned
-from buttersink.settings import Settings
-from support.demanding import NAMES, Amount, Whole, demanding_snapshots
+from buttersink.events import TransferDone, TransferResumed, Warned
+from support.command import buttersink
 from support.loopfs import run as run_program
-from support.resuming import kept_bytes, names, partials, run
+from support.resuming import kept_bytes, names, run
+from support.ssh_ends import piped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +77,26 @@ def test_after_deduplication_of_the_source_it_begins_anew(snaps: Path, backup: P
     assert not told.all(TransferResumed)
     assert told.the(TransferDone).resumed_bytes == 0
     assert 14 * MIB < sent < 15 * MIB
+    assert names(backup) == {"twins"}
+    for name in ("one", "other", "third"):
+        assert (backup / "twins" / name).read_bytes() == (snaps / "twins" / name).read_bytes()
+
+
+@pytest.mark.parametrize("far", ["source", "destination"])
+def test_a_far_end_begins_anew_just_so(snaps: Path, backup: Path, tmp_path: Path, far: str) -> None:
+    finished, _, _ = run(snaps, backup, 10 * MIB)
+    assert finished.failed == 1
+    share(snaps / "twins" / "one", snaps / "twins" / "other", offset=0, length=4 * MIB)
+    shell = piped(tmp_path)
+    source = shell.end(snaps).url if far == "source" else f"{snaps}/"
+    destination = shell.end(backup).url if far == "destination" else f"{backup}/"
+
+    done = buttersink(*shell.options, source, destination)
+
+    assert done.status == 0, done
+    assert "the stream is not the one that was interrupted" in done.stderr
+    assert "; it begins anew\n" in done.stderr
+    assert "1 sent" in done.stderr
     assert names(backup) == {"twins"}
     for name in ("one", "other", "third"):
         assert (backup / "twins" / name).read_bytes() == (snaps / "twins" / name).read_bytes()

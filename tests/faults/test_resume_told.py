@@ -14,11 +14,10 @@ from support.demanding import NAMES, Amount, Whole, demanding_snapshots
 from support.kernel_calls import snapshot_read_only
 from support.loopfs import run as run_program
 from support.processes import Background, wait_until
-from support.resuming import LEAST_KEPT, kept_bytes, names, partial, partials
+from support.resuming import LEAST_KEPT, kept_bytes, names, partial, partials, run
 from support.ssh_ends import piped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from support.command import Argument
@@ -57,26 +56,26 @@ def ends(request: pytest.FixtureRequest, snaps: Path, backup: Path, tmp_path: Pa
 
 def interrupt(backup: Path, *arguments: Argument, number: signal.Signals = signal.SIGINT) -> None:
     """Interrupt a run in the middle of a transfer."""
-    with Background(*RATE, *arguments) as run:
-        wait_for_bytes(run, backup, 2 * LEAST_KEPT)
-        run.send(number)
-        done = run.wait()
-        run.wait_for_all()
+    with Background(*RATE, *arguments) as running:
+        wait_for_bytes(running, backup, 2 * LEAST_KEPT)
+        running.send(number)
+        done = running.wait()
+        running.wait_for_all()
     assert done.status == 130, done
     assert done.stderr.splitlines()[-1].startswith("error: interrupted: ")
 
 
-def wait_for_bytes(run: Background, backup: Path, nbytes: int) -> None:
+def wait_for_bytes(running: Background, backup: Path, nbytes: int) -> None:
     """Wait until the snapshot that is being received has grown by so many bytes."""
     seen: list[int] = []
 
     def has_grown() -> bool:
         if backup_bytes := received_bytes(backup):
             seen.append(backup_bytes)
-        return run.ended() or bool(seen) and seen[-1] - seen[0] >= nbytes
+        return running.ended() or (bool(seen) and seen[-1] - seen[0] >= nbytes)
 
     wait_until(has_grown, "something was received")
-    assert not run.ended(), run.wait()
+    assert not running.ended(), running.wait()
 
 
 def received_bytes(backup: Path) -> int:
@@ -123,11 +122,9 @@ def test_programs_are_told_as_much(snaps: Path, backup: Path, ends: Ends) -> Non
     interrupt(backup, *ends)
     kept = partial(backup).checkpoint
     assert kept is not None
-    resumable = {
-        "parent": None,
-        "bytes": kept.position.plain_bytes,
-        "of_bytes": kept.expected,
-    }
+    assert kept.expected is not None
+    here, whole = kept.position.plain_bytes, kept.expected
+    resumable = {"parent": None, "bytes": here, "of_bytes": whole}
 
     listed = buttersink("--json", f"{backup}/").the("listed")
     assert [each["resumable"] for each in listed["partials"]] == [resumable]
@@ -137,31 +134,25 @@ def test_programs_are_told_as_much(snaps: Path, backup: Path, ends: Ends) -> Non
 
     first, *others = done.steps("send")
     assert first["resumable"] == resumable
-    assert first["size"]["bytes"] == resumable["of_bytes"] - resumable["bytes"]
+    assert first["size"]["bytes"] == whole - here
     assert all(step["resumable"] is None for step in others)
-    assert done.the("transfer_resumed")["plain_bytes"] == resumable["bytes"]
+    assert done.the("transfer_resumed")["plain_bytes"] == here
     transfer = done.named("transfer_done")[0]
-    assert transfer["plain_bytes"] == resumable["of_bytes"]
-    assert transfer["resumed_bytes"] == resumable["bytes"]
-    assert transfer["sent_bytes"] == resumable["of_bytes"] - resumable["bytes"]
-    assert done.the("finished")["resumed_bytes"] == resumable["bytes"]
+    assert transfer["plain_bytes"] == whole
+    assert transfer["resumed_bytes"] == here
+    assert transfer["sent_bytes"] == whole - here
+    assert done.the("finished")["resumed_bytes"] == here
 
 
-def test_a_second_run_leaves_the_first_alone(
-    snaps: Path, backup: Path, ends: Ends
-) -> None:
+def test_a_second_run_leaves_the_first_alone(snaps: Path, backup: Path, ends: Ends) -> None:
     whole = Whole(snaps)
     interrupt(backup, *ends)
-    kept = kept_bytes(backup)
-    with Background(*RATE, *ends) as run:
-        wait_for_bytes(run, backup, kept + LEAST_KEPT)
-        run.send(signal.SIGSTOP)
-        for options in ((), ("--delete",)):
-            second = buttersink(*options, *ends)
-            assert second.status == 1
-            assert "another run is writing to " in second.stderr
-        run.send(signal.SIGCONT)
-        done = run.wait()
+    with Background("--bwlimit", "3M", *ends) as running:
+        wait_until(lambda: running.ended() or received_bytes(backup), "it went on")
+        second = buttersink("--delete", *ends)
+        assert second.status == 1
+        assert "another run is writing to " in second.stderr
+        done = running.wait()
     assert done.status == 0, done
     assert f"resuming {FIRST} at " in done.stderr
     for name in NAMES:
@@ -247,7 +238,8 @@ def test_stored_streams_are_gone_on_with(snaps: Path, backup: Path, tmp_path: Pa
 def test_without_its_parent_at_the_destination_it_begins_anew(snaps: Path, backup: Path) -> None:
     whole = Whole(snaps)
     assert buttersink("-q", f"{snaps}/{FIRST}", f"{backup}/").status == 0
-    interrupt(backup, f"{snaps}/", f"{backup}/")
+    finished, _, _ = run(snaps, backup, 3 * MIB)
+    assert finished.failed
     assert partial(backup).checkpoint
     run_program("btrfs", "--quiet", "subvolume", "delete", backup / FIRST)
 

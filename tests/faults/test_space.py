@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buttersink.model import Receiver
 from support.arrivals import Arrivals
 from support.command import buttersink
 from support.kernel_calls import create_subvolume, snapshot_read_only
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 SMALL_DISK = "256M"
 """About 175 MiB of it are for data."""
+
+
+FULL = {
+    Receiver.OWN: r"WRITE of \d+, at byte \d+ of the stream",
+    Receiver.BTRFS_PROGS: r"btrfs receive ended with status 1: writing to \d+ failed",
+}
+"""What is said of what could not be done, and for which file."""
 
 
 def add_snapshot(fs: LoopFs, name: str, *, mib: int) -> None:
@@ -59,7 +67,7 @@ def source(fs_a: LoopFs) -> Path:
 def test_what_can_t_fit_is_not_begun(source: Path, make_fs: MakeFs) -> None:
     arrivals = Arrivals(source, make_fs(size=SMALL_DISK, label="b").path / "backup")
 
-    done = buttersink(*arrivals.ends)
+    done = buttersink(*arrivals.command)
 
     assert done.status == 3
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error"))
@@ -79,29 +87,30 @@ def test_what_can_t_fit_is_not_begun(source: Path, make_fs: MakeFs) -> None:
     ],
 )
 def test_what_turns_out_not_to_fit_gives_its_space_back_at_once(
-    source: Path, make_fs: MakeFs, mount_options: str, option: str
+    source: Path, make_fs: MakeFs, mount_options: str, option: str, receiver: Receiver
 ) -> None:
     fs = make_fs(size=SMALL_DISK, label="b", mount_options=mount_options)
-    arrivals = Arrivals(source, fs.path / "backup")
+    arrivals = Arrivals(source, fs.path / "backup", receiver=receiver)
 
-    done = buttersink(option, *arrivals.ends)
+    done = buttersink(option, *arrivals.command)
 
     assert done.status == 3
     errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert len(errors) == 1
-    assert re.search(
-        r"could not send big: btrfs receive ended .*: writing to .*: No space left", errors[0]
-    )
+    assert re.search(f"could not send big: {FULL[receiver]}: No space left on device$", errors[0])
+    assert "hint: free some space at the destination and run again" in done.stderr
     assert arrivals.check() == {"a small one", "small ones"}
     assert not arrivals.leftovers()
     (fs.path / "backup" / "of somebody else").write_bytes(Random(0).randbytes(60 * MIB))
 
 
-def test_once_there_is_space_the_next_run_succeeds(source: Path, make_fs: MakeFs) -> None:
+def test_once_there_is_space_the_next_run_succeeds(
+    source: Path, make_fs: MakeFs, receiver: Receiver
+) -> None:
     fs = make_fs(size="512M", label="b")
     (fs.path / "ballast").write_bytes(bytes(300 * MIB))
-    arrivals = Arrivals(source, fs.path / "backup")
-    assert buttersink("--estimate", *arrivals.ends).status == 3
+    arrivals = Arrivals(source, fs.path / "backup", receiver=receiver)
+    assert buttersink("--estimate", *arrivals.command).status == 3
     assert "big" not in arrivals.check()
 
     (fs.path / "ballast").unlink()
@@ -110,14 +119,14 @@ def test_once_there_is_space_the_next_run_succeeds(source: Path, make_fs: MakeFs
 
 
 def test_the_leftover_of_a_killed_run_gives_its_space_back_before_the_next_transfer(
-    fs_a: LoopFs, make_fs: MakeFs
+    fs_a: LoopFs, make_fs: MakeFs, receiver: Receiver
 ) -> None:
     add_snapshot(fs_a, "half of the disk and more", mib=120)
     fs = make_fs(size=SMALL_DISK, label="b")
-    arrivals = Arrivals(fs_a.path / "snaps", fs.path / "backup")
-    with Background("--bwlimit", "100M", *arrivals.ends) as run:
+    arrivals = Arrivals(fs_a.path / "snaps", fs.path / "backup", receiver=receiver)
+    with Background("--bwlimit", "100M", *arrivals.command) as run:
         wait_until(lambda: received_bytes(arrivals.destination) > 80 * MIB, "most of it was there")
-        run.send_all(signal.SIGKILL)
+        run.kill_all()
         assert run.wait().status == -signal.SIGKILL
         run.wait_for_all()
     assert arrivals.leftovers()

@@ -52,6 +52,7 @@ _LARGER_PARTS: Final = 64
 _ROOM: Final = 8 << 20
 """Bytes that fit into the directory, or into a file there if it is not on a tmpfs of its own."""
 _INODES: Final = 4096
+_FILE_BYTES: Final = 8192
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -70,7 +71,8 @@ def take(raw: bytes) -> None:
     open_fds = os.listdir("/proc/self/fd")
     here = os.stat(".")
     with _place() as top_fd:
-        _furnish(top_fd, incremental=incremental)
+        secret = os.urandom(16)
+        _furnish(top_fd, secret, incremental=incremental)
         before = _picture(top_fd)
         root_fd = os.open("root", _DIRECTORY, dir_fd=top_fd)
         parent_fd = os.open("parent", _DIRECTORY, dir_fd=top_fd)
@@ -81,6 +83,7 @@ def take(raw: bytes) -> None:
             os.close(parent_fd)
             os.close(root_fd)
         assert _picture(top_fd) == before
+        assert not any(secret in content for content in _contents(top_fd))
     assert os.path.samestat(os.stat("."), here)
     assert os.listdir("/proc/self/fd") == open_fds
     if whole:
@@ -253,11 +256,11 @@ def _let_in(remove: Callable[..., object], path: str, _error: object) -> None:
         shutil.rmtree(path, onerror=_let_in)
 
 
-def _furnish(top_fd: int, *, incremental: bool) -> None:
-    """Make what must not be touched, and the directory that a stream is applied to."""
-    _make_file(top_fd, "canary")
+def _furnish(top_fd: int, secret: bytes, *, incremental: bool) -> None:
+    """Make what must be neither touched nor read, and the directory that a stream is applied to."""
+    _make_file(top_fd, "canary", secret)
     os.mkdir("outside", 0o700, dir_fd=top_fd)
-    _make_file(top_fd, "outside/file")
+    _make_file(top_fd, "outside/file", secret)
     os.mkdir("parent", 0o700, dir_fd=top_fd)
     _make_tree(top_fd, "parent")
     os.mkdir("root", 0o755, dir_fd=top_fd)
@@ -270,16 +273,16 @@ def _make_tree(top_fd: int, name: str) -> None:
     os.mkdir(f"{name}/dir", 0o700, dir_fd=top_fd)
     os.mkdir(f"{name}/empty", 0o700, dir_fd=top_fd)
     for each in ("file", "old", "copy", "o257-7-0", "dir/file", "dir/other"):
-        _make_file(top_fd, f"{name}/{each}")
+        _make_file(top_fd, f"{name}/{each}", b"precious")
     os.symlink("../outside", f"{name}/out", dir_fd=top_fd)
     os.symlink("../canary", f"{name}/dir/up", dir_fd=top_fd)
     os.mkfifo(f"{name}/fifo", dir_fd=top_fd)
 
 
-def _make_file(top_fd: int, name: str) -> None:
+def _make_file(top_fd: int, name: str, content: bytes) -> None:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=top_fd)
     try:
-        os.write(fd, b"precious" * 1024)
+        os.write(fd, content * (_FILE_BYTES // len(content)))
     finally:
         os.close(fd)
 
@@ -313,6 +316,20 @@ def _picture(top_fd: int) -> list[tuple[object, ...]]:
             content = os.readlink(path, dir_fd=top_fd)
         found.append((path, mode, owner, facts.st_ino, facts.st_nlink, times, content))
     return found
+
+
+def _contents(top_fd: int) -> Iterator[bytes]:
+    """Yield what files have that a stream has made or written to, as far as there are copies."""
+    for _, _, names, directory_fd in os.fwalk("root", dir_fd=top_fd):
+        for name in map(os.fsencode, names):
+            if stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode):
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                with suppress(PermissionError):  # of who is not root
+                    fd = os.open(name, flags, dir_fd=directory_fd)
+                    try:
+                        yield os.read(fd, 2 * _FILE_BYTES)
+                    finally:
+                        os.close(fd)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ NOBODY = 65534
 def documented(mode: str) -> list[str]:
     """Return the capabilities in the row of the table for a mode."""
     (row,) = re.findall(rf"^\| {mode} \| ((?:`|these).*) \|$", PAGE, re.MULTILINE)
-    return re.findall(r"`([a-z_]+)`", row.replace("`btrfs receive`", ""))
+    return re.findall(r"`([a-z_]+)`", row)
 
 
 READING = documented("r")
@@ -74,8 +74,10 @@ class Server:
         program: Where it is.
     """
 
-    def __init__(self, directory: Path, *, without: str | None = None) -> None:
-        """Write the program down, as it is documented, or without one capability."""
+    def __init__(
+        self, directory: Path, *, without: str | None = None, more: str | None = None
+    ) -> None:
+        """Write the program down, as it is documented, or with one capability less or more."""
         assert shutil.which("setpriv"), "these tests need setpriv, of util-linux"
         program = shlex.join([sys.executable, "-IB", "-m", "buttersink"])
         text = SCRIPT
@@ -83,6 +85,7 @@ class Server:
             ("--reuid=buttersink --regid=buttersink", f"--reuid={NOBODY} --regid={NOBODY}"),
             ("/usr/local/bin/buttersink", program),
             *([(f",+{without}", "")] if without else []),
+            *([("caps=$caps", f"caps=$caps,+{more}")] if more else []),
         ):
             assert text.count(old) == 1, old
             text = text.replace(old, new)
@@ -170,3 +173,27 @@ class TestAnAppendingServer:
         lost = differences(describe(snaps / "1"), describe(fs_b.path / "1"))
         assert len(lost) == 1
         assert "program" in lost[0]
+
+    def test_changes_what_is_immutable_with_one_privilege_more(
+        self, fs_a: LoopFs, fs_b: LoopFs, scratch: Path
+    ) -> None:
+        """What comes back changed builds on the original, where it is immutable."""
+        assert "takes `linux_immutable` as well" in PAGE
+        live, back = fs_b.path / "live", fs_a.path / "back"
+        run("btrfs", "subvolume", "create", live)
+        (live / "fixed").write_text("as it was", encoding="utf-8")
+        run("chattr", "+i", live / "fixed")
+        run("btrfs", "subvolume", "snapshot", "-r", live, fs_b.path / "1")
+        (fs_a.path / "snaps").mkdir()
+        assert buttersink(f"{fs_b.path}/", f"{fs_a.path}/snaps/").status == 0
+        run("btrfs", "subvolume", "snapshot", fs_a.path / "snaps" / "1", back)
+        (back / "fixed").write_text("changed", encoding="utf-8")
+        run("btrfs", "subvolume", "snapshot", "-r", back, fs_a.path / "snaps" / "2")
+
+        refused = Server(scratch).upload(fs_a.path / "snaps", fs_b.path)
+        assert refused.status != 0
+        assert "CAP_LINUX_IMMUTABLE" in refused.stderr
+
+        sent = Server(scratch, more="linux_immutable").upload(fs_a.path / "snaps", fs_b.path)
+        assert sent.status == 0, sent.stderr
+        assert_same_tree(fs_a.path / "snaps" / "2", fs_b.path / "2")

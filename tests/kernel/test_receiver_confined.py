@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buttersink.errors import CorruptStreamError, TransferError
+from buttersink.errors import ButterSinkError, CorruptStreamError, TransferError
+from buttersink.model import Diff, StreamOptions
+from buttersink.stores.btrfs import BtrfsStore
 from buttersink.stream.format import HEADER_SIZE
-from support.hostile_streams import VERSION, clone, command, harm, u64, write
+from support.hostile_streams import VERSION, clone, command, encoded_write, harm, named, u64, write
 from support.hostile_world import HostileWorld, assert_untouched, hostile_world
-from support.processes import wait_until
+from support.processes import PATIENCE_SECONDS, wait_until
 from support.receiver_processes import (
     capabilities,
     family,
@@ -28,13 +30,14 @@ from support.receiver_processes import (
     status,
     wait_for_receiver,
 )
-from support.stream_samples import A, C, split
+from support.stream_samples import OTHER, TO, A, C, head, split, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from buttersink.store import Writer
     from support.hostile_world import Facts
+    from support.loopfs import LoopFs
 
 SECRET = "a secret that nobody else may read"
 NEEDED = {
@@ -51,7 +54,8 @@ from buttersink.stores.btrfs import BtrfsStore
 directory, to, parent, version = sys.argv[1:]
 store = BtrfsStore(directory + "/")
 store.inventory()
-with store.receive(Diff(UUID(to), UUID(parent)), "new", StreamOptions(version=int(version))) as writer:
+options = StreamOptions(version=int(version))
+with store.receive(Diff(UUID(to), UUID(parent)), "new", options) as writer:
     writer.write(memoryview(sys.stdin.buffer.read()))
     time.sleep(1000)
 """
@@ -96,8 +100,14 @@ def paused(world: HostileWorld, *more: bytes) -> Iterator[tuple[Writer, int]]:
     with world.receiving() as writer:
         writer.write(memoryview(b"".join((beginning, *more, last))))
         pid = wait_for_receiver(top(world))
-        wait_until((top(world) / "so far").exists, "half the stream was applied")
+        wait_until(lambda: is_applied(world, writer), "half the stream was applied")
         yield writer, pid
+
+
+def is_applied(world: HostileWorld, writer: Writer) -> bool:
+    """Tell whether half the stream was applied; whoever writes also answers to the receiver."""
+    writer.write(memoryview(b""))
+    return (top(world) / "so far").exists()
 
 
 class TestAReceiverAtWork:
@@ -173,21 +183,43 @@ class TestTheEndOfAReceiver:
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
     def test_before_its_time_is_an_error(self, world: HostileWorld, number: int) -> None:
-        with pytest.raises(TransferError, match="^the receiver was killed"):
+        with pytest.raises(TransferError, match=r"^the receiver was killed"):
             kill_and_go_on(world, number)
         world.assert_nothing_left()
         world.assert_can_arrive()
 
     def test_is_noticed_when_all_was_written(self, world: HostileWorld) -> None:
-        with pytest.raises(TransferError, match="^the receiver was killed"), paused(world) as it:
+        with pytest.raises(TransferError, match=r"^the receiver was killed"), paused(world) as it:
             os.kill(it[1], signal.SIGKILL)
 
     def test_comes_by_a_second_interrupt_where_it_hangs(self, world: HostileWorld) -> None:
-        with _interrupts_after(0.5), suppress(KeyboardInterrupt), paused(world) as (_, pid):
+        with (
+            interrupts_after(0.5, KeyboardInterrupt),
+            suppress(KeyboardInterrupt),
+            paused(world) as (_, pid),
+        ):
             os.kill(pid, signal.SIGSTOP)
             raise KeyboardInterrupt
         assert not is_running(pid)
         world.assert_can_arrive()
+
+
+def test_what_a_directory_is_called_does_not_matter(fs_a: LoopFs) -> None:
+    """Its name is in the answer to what the receiver asks for."""
+    directory = os.fsencode(fs_a.path) + b"/\xff\x1b\n"
+    os.mkdir(directory)
+    store = BtrfsStore(os.fsdecode(directory) + "/")
+    store.inventory()
+    hostile = stream(head(version=VERSION), clone(b"file", OTHER, b"file"), version=VERSION)
+    try:
+        with (
+            interrupts_after(PATIENCE_SECONDS / 2, AssertionError),
+            pytest.raises(CorruptStreamError, match="clone from outside"),
+            store.receive(Diff(TO), "new", StreamOptions(version=VERSION)) as writer,
+        ):
+            writer.write(memoryview(hostile))
+    finally:
+        store.close()
 
 
 def kill_and_go_on(world: HostileWorld, number: int) -> None:
@@ -198,11 +230,11 @@ def kill_and_go_on(world: HostileWorld, number: int) -> None:
 
 
 @contextmanager
-def _interrupts_after(seconds: float) -> Iterator[None]:
-    """Interrupt what is at work, again and again."""
+def interrupts_after(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Interrupt what is at work by an error, again and again."""
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        raise error("it hangs")
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
@@ -220,13 +252,12 @@ class TestModulesInAStream:
             harm(b"../up", world.second)["write"],
             harm(b"nowhere", world.second)["write"],
             harm(b"disk", world.second)["encoded_write"],
-            harm(b"file", world.second)["encoded_write"],
-            harm(b"file", world.second)["enable_verity"],
+            *(encoded_write(b"file", b"\xff" * 4096, kind=kind) for kind in (1, 2, 3)),
             clone(b"file", world.secret, b"file"),
         ):
-            with suppress(CorruptStreamError, TransferError):
+            with pytest.raises(ButterSinkError) as error:
                 world.receive(world.with_harm(*planted_modules(), last))
-            world.assert_nothing_left()
+            assert named(error.value.message, last)
 
     def test_are_planted_where_they_would_be_found(self, made: tuple[HostileWorld, Facts]) -> None:
         world, _ = made
@@ -259,7 +290,6 @@ def _search_path() -> list[bytes]:
     packages = chain.from_iterable(
         getattr(each, "__path__", []) for each in [*sys.modules.values()]
     )
-    for path in packages:
-        if os.path.basename(path) in {"encodings", "ctypes", "json", "zstandard", "msgspec"}:
-            found.append(path)
+    known = {"encodings", "ctypes", "json", "zstandard", "msgspec"}
+    found += [path for path in packages if os.path.basename(path) in known]
     return [os.fsencode(path).strip(b"/") for path in dict.fromkeys(found)]

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from buttersink.model import Mode
+from buttersink.stream.format import Command
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind
 from buttersink.wire.messages import AnyRequest, DiffAsked, Done
@@ -19,6 +20,7 @@ from support.picture import assert_unchanged, assert_untouched, picture
 from support.raw_client import RawClient
 from support.served_worlds import OPTIONS, ServedWorld, made_stream, make_served_world, receive
 from support.stream_samples import split
+from support.streams import commands
 from support.subvolume_facts import transaction
 
 if TYPE_CHECKING:
@@ -107,6 +109,12 @@ def sends_all(_: ServedWorld, answer: Answer) -> None:
     assert len(split(answer.data)) > 2
 
 
+def outlines(_: ServedWorld, answer: Answer) -> None:
+    assert answer.end.kind is Kind.END
+    assert len(split(answer.data)) > 2
+    assert not {Command.WRITE, Command.CLONE} & {number for number, _ in commands(answer.data)}
+
+
 CASES: dict[type[messages.Request], Case] = {
     messages.ListSnapshots: Case(lambda _: messages.ListSnapshots(), lists_both),
     messages.FindParents: Case(
@@ -124,6 +132,9 @@ CASES: dict[type[messages.Request], Case] = {
     messages.Send: Case(
         lambda w: messages.Send(diff=DiffAsked(to=w.two, parent=w.one), options=OPTIONS),
         sends_all,
+    ),
+    messages.Outline: Case(
+        lambda w: messages.Outline(diff=DiffAsked(to=w.two, parent=w.one), version=1), outlines
     ),
     messages.Lock: Case(lambda _: messages.Lock(), is_done),
     messages.Unlock: Case(lambda _: messages.Unlock(), is_done),

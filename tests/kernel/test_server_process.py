@@ -15,10 +15,10 @@ import pytest
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import ClientHello, Done, Failure, decode, encode
+from buttersink.wire.messages import Done, Failure, decode
 from support.kernel_calls import create_subvolume
 from support.picture import assert_unchanged, picture
-from support.raw_client import RawClient, server_arguments
+from support.raw_client import RawClient, hello, server_arguments
 from support.served_worlds import (
     ServedWorld,
     made_stream,
@@ -68,9 +68,9 @@ class TestTheGreeting:
     def test_of_another_version_is_told_so_whatever_else_it_says(
         self, world: ServedWorld, oldest: int, newest: int
     ) -> None:
-        hello = {"release": "9", "oldest": oldest, "newest": newest, "stall_seconds": "later"}
+        told = {"release": "9", "oldest": oldest, "newest": newest, "stall_seconds": "later"}
         with started(world.directory) as client:
-            client.write(PREAMBLE + encode_frame(Kind.HELLO, msgspec.msgpack.encode(hello)))
+            client.write(PREAMBLE + encode_frame(Kind.HELLO, msgspec.msgpack.encode(told)))
             said = client.next()
             assert said is not None
             assert said.kind is Kind.ERROR
@@ -84,9 +84,8 @@ class TestTheGreeting:
     def test_may_ask_for_any_time_and_gets_the_nearest(
         self, world: ServedWorld, seconds: float
     ) -> None:
-        hello = ClientHello(release="x", oldest=1, newest=1, stall_seconds=seconds)
         with started(world.directory) as client:
-            client.greet(encode(hello))
+            client.greet(hello(stall_seconds=seconds))
 
 
 class TestTheProcess:

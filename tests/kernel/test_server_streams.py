@@ -248,7 +248,7 @@ def test_what_follows_a_refused_stream_is_not_taken_for_one(world: ServedWorld) 
     before = picture(world.fs)
     with world.server(Mode.APPEND) as client:
         client.ask(receive(NEW, "new")).reply(Ready)
-        client.send_data(made_stream(OTHER))
+        client.send_data(made_stream(OTHER) + whole() * 100_000)
         assert client.answer().failure.kind == "CorruptStreamError"
         client.send_data(whole() * 100)  # was on its way
         client.send(Kind.END)

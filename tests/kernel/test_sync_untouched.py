@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.arrivals import moving_history
 from support.command import buttersink, directory, sync
 from support.history import simple_history
 from support.kernel_calls import create_subvolume
 from support.loopfs import run
+from support.resuming import run as interrupted
 from support.subvolume_facts import subvolumes, transaction
 from support.tree import assert_same_tree, describe
 
@@ -78,6 +80,21 @@ class TestWhatIsNoSnapshot:
         assert done.status == 3
         assert done.paths("skip") == ["snaps/1"]
         assert os.readlink(fs_b.path / "snaps") == "/"
+
+
+class TestWhatCanBeGoneOnWith:
+    def test_is_looked_at_without_a_trace(self, fs_a: LoopFs, fs_b: LoopFs) -> None:
+        snaps = moving_history(fs_a, 1, size=4 * MIB)
+        interrupted(snaps, fs_b.path, 3 * MIB)
+        run("btrfs", "subvolume", "sync", fs_b.path)  # until all that was deleted is
+        before = transaction(fs_b), subvolumes(fs_b.path)
+
+        listed = buttersink("--json", directory(fs_b.path)).the("listed")
+        planned = buttersink("--json", "-n", directory(snaps), directory(fs_b.path)).the("planned")
+
+        assert [partial["resumable"] is not None for partial in listed["partials"]] == [True]
+        assert [step["resumable"] is not None for step in planned["steps"]] == [True]
+        assert (transaction(fs_b), subvolumes(fs_b.path)) == before
 
 
 class TestTheSource:

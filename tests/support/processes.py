@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -101,18 +102,19 @@ class Background:
         That is one locked in where the stream is applied: ours, or `btrfs receive`.
         """
         here = _place("/")
-        for process in self.survivors():
+        started = _children(self.pid)  # among them what makes our receivers
+        for pid in (*started, *chain.from_iterable(map(_children, started))):
             with suppress(FileNotFoundError, ProcessLookupError):
-                if _receives(process.pid) and _place(f"/proc/{process.pid}/root") != here:
-                    return process.pid
+                if _receives(pid) and _place(f"/proc/{pid}/root") != here:
+                    return pid
         return None
 
     def receiver_host(self) -> int | None:
         """Return the process that makes our receivers, if there is one now."""
-        for process in self.survivors():
+        for pid in _children(self.pid):
             with suppress(FileNotFoundError, ProcessLookupError):
-                if process.parent == self.pid and _OUR_RECEIVER in _command_line(process.pid):
-                    return process.pid
+                if _OUR_RECEIVER in _command_line(pid):
+                    return pid
         return None
 
     def wait_for_receiver(self) -> int:
@@ -179,6 +181,14 @@ def working_seconds(*arguments: Argument) -> float:
         done = run.wait()
         assert done.status == 0, done
         return time.monotonic() - start
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return found
 
 
 def _receives(pid: int) -> bool:

@@ -45,9 +45,20 @@ _PIECE: Final = 1 << 16
 _ENDS: Final = frozenset({Kind.REPLY, Kind.ERROR, Kind.END})
 _SIGNS_OF_LIFE: Final = frozenset({Kind.ALIVE, Kind.PROGRESS})
 
-HELLO: Final = encode(
-    ClientHello(release="raw", oldest=OLDEST_VERSION, newest=NEWEST_VERSION, stall_seconds=30.0)
-)
+
+def hello(*, stall_seconds: float) -> bytes:
+    """Return what a client says first, who gives up on a server that is silent for so long."""
+    return encode(
+        ClientHello(
+            release="raw",
+            oldest=OLDEST_VERSION,
+            newest=NEWEST_VERSION,
+            stall_seconds=stall_seconds,
+        )
+    )
+
+
+HELLO: Final = hello(stall_seconds=30.0)
 
 
 class Said(NamedTuple):

@@ -110,9 +110,10 @@ def run(
         What came of it, what was told, and how many bytes of streams the source has sent.
     """
     told = Told()
-    with closing(CutSource(snaps, *cuts)) as source, closing(
-        destination(backup, nbytes=nbytes)
-    ) as sink:
+    with (
+        closing(CutSource(snaps, *cuts)) as source,
+        closing(destination(backup, nbytes=nbytes)) as sink,
+    ):
         finished = sync(source, sink, settings or Settings(), told.append)
         return finished, told, source.sent
 

@@ -37,7 +37,8 @@ def find_program() -> str:
     program = shutil.which("btrfs", path=_PROGRAM_PATH)
     if program is None:
         raise MissingError(
-            "the program btrfs was not found", "install btrfs-progs, which receiving needs"
+            "the program btrfs was not found",
+            "install btrfs-progs, or let ButterSink receive: leave out --receiver",
         )
     return program
 

@@ -13,7 +13,13 @@ from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.freeing import wait_until_freed
 from buttersink.btrfs.hosting import ReceiverHost
 from buttersink.btrfs.progs_receive import find_program, receive_stream_version
-from buttersink.errors import BusyError, MissingError, PathTakenError, UnavailableError
+from buttersink.errors import (
+    BusyError,
+    CorruptStreamError,
+    MissingError,
+    PathTakenError,
+    UnavailableError,
+)
 from buttersink.model import Mode, Receiver, StreamOptions
 from buttersink.receiving import Pace
 from buttersink.stores import beneath, checkpoints
@@ -134,6 +140,8 @@ class BtrfsStore(BtrfsSource):
         """
         del snapshot  # nothing is recorded
         self._vet_path(path)
+        if diff.parent == diff.to:
+            raise CorruptStreamError(f"a stream can't make {diff.to} from itself")
         target = link_name(diff.to) if link else path
         incoming = Incoming(
             diff=diff,

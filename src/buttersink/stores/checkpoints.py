@@ -103,7 +103,12 @@ def load(work_fd: int) -> Saved | None:
 
 def mark_names(work_fd: int) -> list[bytes]:
     """Return the names of all snapshots of checkpoints, also of what is left of some."""
-    names = (os.fsencode(name).removesuffix(b".json") for name in os.listdir(work_fd))
+    fd = _open_to_look(b".", work_fd, os.O_DIRECTORY)
+    try:
+        found = os.listdir(fd)
+    finally:
+        os.close(fd)
+    names = (os.fsencode(name).removesuffix(b".json") for name in found)
     return sorted({name for name in names if _NAME.fullmatch(name)})
 
 
@@ -159,13 +164,22 @@ def _write_record(work_fd: int, name: bytes, saved: Saved) -> None:
 
 def _read_record(work_fd: int, name: bytes) -> _Record | None:
     try:
-        fd = os.open(name + b".json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=work_fd)
+        fd = _open_to_look(name + b".json", work_fd)
         with open(fd, "rb") as file:
             record = msgspec.json.decode(file.read(_LONGEST_RECORD), type=_Record)
         usable = record.format == _FORMAT and record.spans
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return record if usable else None
+
+
+def _open_to_look(name: bytes, work_fd: int, flags: int = 0) -> int:
+    """Open something so that not even the time of the access is noted, if that is possible."""
+    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=work_fd)
+    except PermissionError:  # it is for the owner, or takes CAP_FOWNER
+        return os.open(name, flags, dir_fd=work_fd)
 
 
 def _as_saved(name: bytes, record: _Record) -> Saved:

@@ -91,7 +91,7 @@ def _report(control: Control, stream_fd: int) -> None:
     try:
         job, (directory_fd,) = control.hear()
         os.umask(0)
-        # From now on the directories where modules are looked for are what the stream makes of them.
+        # From now on, the directories in which modules are looked for are the stream's own.
         sys.meta_path.clear()
         confine(directory_fd)
         os.close(directory_fd)

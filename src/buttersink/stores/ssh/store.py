@@ -94,7 +94,7 @@ class SshStore(SshSource):
         if self._hello.accepts is None:
             raise MissingError(
                 f"{self.name}: the program btrfs was not found there",
-                "install btrfs-progs there, which receiving needs",
+                "install btrfs-progs there, or let ButterSink receive: leave out --receiver",
             )
         return as_options(self._hello.accepts)
 
