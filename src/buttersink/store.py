@@ -62,6 +62,33 @@ class Writer(Protocol):
 
 
 @runtime_checkable
+class PipeReader(Reader, Protocol):
+    """A send stream that comes out of a pipe as it is."""
+
+    def fileno(self) -> int:
+        """Return the end of the pipe that is read."""
+
+    def splice(self, pipe_fd: int, /) -> int:
+        """Move some of the data into another pipe; return how many bytes, 0 at the end.
+
+        Raises:
+            BlockingIOError: Nothing is there yet, or there is no room, and either pipe does not
+                block.
+        """
+
+
+@runtime_checkable
+class PipeWriter(Writer, Protocol):
+    """A send stream that goes into a pipe as it is."""
+
+    def take(self, stream: PipeReader, /) -> int:
+        """Take some of a stream, without looking at it; return the bytes, 0 at the end of data.
+
+        Raises: As `write`.
+        """
+
+
+@runtime_checkable
 class StoredReader(Reader, Protocol):
     """A send stream being read from where it is stored."""
 

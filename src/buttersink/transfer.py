@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from buttersink.store import PipeReader, PipeWriter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -68,16 +70,30 @@ def pump(
     Returns:
         The bytes that were moved.
     """
-    buffer = memoryview(bytearray(limit.chunk_bytes if limit else _BUFFER_BYTES))
+    move = _mover(reader, writer, limit)
     moved = 0
     due = time.monotonic() + _PROGRESS_SECONDS
-    while count := reader.readinto(buffer):
-        if limit is not None:
-            limit.wait(count)
-        writer.write(buffer[:count])
+    while count := move():
         moved += count
         if time.monotonic() >= due:
             progress(writer.plain_bytes)
             due = time.monotonic() + _PROGRESS_SECONDS
     progress(writer.plain_bytes)
     return moved
+
+
+def _mover(reader: Reader, writer: Writer, limit: RateLimit | None) -> Callable[[], int]:
+    """Return what moves some bytes, and says how many; 0 at the end of data."""
+    if limit is None and isinstance(reader, PipeReader) and isinstance(writer, PipeWriter):
+        return lambda: writer.take(reader)  # nothing is copied
+    buffer = memoryview(bytearray(limit.chunk_bytes if limit else _BUFFER_BYTES))
+
+    def move() -> int:
+        count = reader.readinto(buffer)
+        if count:
+            if limit is not None:
+                limit.wait(count)
+            writer.write(buffer[:count])
+        return count
+
+    return move

@@ -27,6 +27,7 @@ from buttersink.errors import (
     UnfaithfulStreamError,
 )
 from buttersink.pipes import GATHER_SECONDS, widen_pipe
+from buttersink.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from buttersink.btrfs.control import Message
     from buttersink.btrfs.hosting import ReceiverHost
+    from buttersink.store import PipeReader
     from buttersink.stream.head import Expectation
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -151,9 +153,6 @@ class ReceiverProcess:
         Raises:
             ButterSinkError: It has ended; with its reason.
         """
-        poll = select.poll()
-        poll.register(self._stream_fd, select.POLLOUT)
-        poll.register(self._control.fileno(), select.POLLIN)
         if self._failure is not None:
             raise self._failure
         left = data
@@ -161,16 +160,33 @@ class ReceiverProcess:
             try:
                 left = left[os.write(self._stream_fd, left) :]
             except BlockingIOError:
-                ready = dict(poll.poll())
+                self._wait_for(self._stream_fd, select.POLLOUT)
+                if self._wide:
+                    time.sleep(GATHER_SECONDS)  # there will be room for more
+            except BrokenPipeError:
+                self._fail()
+        self._listen()
+
+    def take(self, stream: PipeReader) -> int:
+        """Hand over some of a stream, from pipe to pipe; return the bytes, 0 at the end of data.
+
+        Raises:
+            ButterSinkError: It has ended; with its reason.
+        """
+        if self._failure is not None:
+            raise self._failure
+        while True:
+            try:
+                count = stream.splice(self._stream_fd)
+            except BlockingIOError:
+                self._wait_for(self._stream_fd, select.POLLOUT)
+                # There is room now; if there was before, then nothing had come.
+                self._wait_for(stream.fileno(), select.POLLIN)
             except BrokenPipeError:
                 self._fail()
             else:
-                continue
-            if self._control.fileno() in ready:
-                self._attend()
-            elif self._wide:
-                time.sleep(GATHER_SECONDS)  # there will be room for more
-        self._listen()
+                self._listen()
+                return count
 
     def mark(self) -> Mark | None:
         """Stop it at the end of the last whole command that it has read; `go_on` must follow.
@@ -192,8 +208,11 @@ class ReceiverProcess:
         """
         self._say("go")
 
-    def finish(self) -> Mark | int:
+    def finish(self, *, patience_seconds: float | None = None) -> Mark | int:
         """Let it come to the end of what was written, and wait until all is applied.
+
+        Args:
+            patience_seconds: How long it may say nothing; None for any time.
 
         Returns:
             The sender's ctransid, if the stream was whole; if not, where it ended. The program
@@ -203,7 +222,7 @@ class ReceiverProcess:
             ButterSinkError: It failed; with its reason.
         """
         self._end_stream()
-        message = self._await("done", "cut")
+        message = self._await("done", "cut", patience_seconds=patience_seconds)
         if message["kind"] == "done":
             self._plain_bytes = message["plain_bytes"]
             return int(message["ctransid"])
@@ -260,9 +279,25 @@ class ReceiverProcess:
         while poll.poll(0):
             self._attend()
 
-    def _await(self, *kinds: str) -> Message:
-        """Wait for one of some messages, and attend to all others."""
+    def _wait_for(self, fd: int, event: int) -> None:
+        """Wait for an event at a pipe, and attend to what the receiver says meanwhile."""
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.register(self._control.fileno(), select.POLLIN)
         while True:
+            ready = dict(poll.poll())
+            if self._control.fileno() in ready:
+                self._attend()
+            if fd in ready:
+                return
+
+    def _await(self, *kinds: str, patience_seconds: float | None = None) -> Message:
+        """Wait for one of some messages, and attend to all others."""
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        while True:
+            if not poll.poll(None if patience_seconds is None else patience_seconds * 1000):
+                raise TransferError("the receiver does not answer")
             message = self._attend()
             if message["kind"] in kinds:
                 return message
@@ -289,8 +324,11 @@ class ReceiverProcess:
         try:
             fd = self._find(UUID(message["uuid"]))
         except ButterSinkError as error:
-            self._say("source", refused=str(error))
+            self._say("source", refused=escape(str(error)))
             return
+        except BaseException:
+            self._control.close()  # it waits for an answer, and will get none
+            raise
         try:
             self._say("source", fds=[fd])
         finally:

@@ -70,9 +70,23 @@ class KernelSend:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the start of `buffer`; return the bytes read, 0 at the end of data."""
+        self._gather()
+        return self._counted(os.readv(self._read_fd, [buffer]))
+
+    def fileno(self) -> int:
+        """See `store.PipeReader`."""
+        return self._read_fd
+
+    def splice(self, pipe_fd: int) -> int:
+        """See `store.PipeReader`."""
+        self._gather()
+        return self._counted(os.splice(self._read_fd, pipe_fd, PIPE_BYTES))
+
+    def _gather(self) -> None:
         if self._unhurried:
             time.sleep(GATHER_SECONDS)
-        count = os.readv(self._read_fd, [buffer])
+
+    def _counted(self, count: int) -> int:
         self._read_bytes += count
         # Short streams, as those that measure, can be many: they don't wait.
         long = self._read_bytes > PIPE_BYTES

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from buttersink.btrfs.receive import ReceiverProcess
     from buttersink.model import Diff, Position, Size, StreamOptions
     from buttersink.receiving import Pace
+    from buttersink.store import PipeReader
     from buttersink.stores.checkpoints import Saved
     from buttersink.stores.landing import Landing
 
@@ -27,6 +28,9 @@ WORTHLESS: Final = (CorruptStreamError, UnfaithfulStreamError, RestartError)
 
 _LEAST_BYTES: Final = 1 << 20
 """What is less than that is sent again, rather than kept when a transfer is interrupted."""
+
+_PATIENCE_SECONDS: Final = 60.0
+"""How long applying what has come may take when a transfer is interrupted."""
 
 
 class ResumableReceiving:
@@ -71,7 +75,17 @@ class ResumableReceiving:
     def write(self, data: memoryview) -> None:
         """See `store.Writer`."""
         self._process.write(data)
-        self._unsaved_bytes += len(data)
+        self._count(len(data))
+
+    def take(self, stream: PipeReader) -> int:
+        """See `store.PipeWriter`."""
+        count = self._process.take(stream)
+        self._count(count)
+        return count
+
+    def _count(self, nbytes: int) -> None:
+        """Count what was handed over, and keep it if it is time for that."""
+        self._unsaved_bytes += nbytes
         if self._unsaved_bytes >= self._pace.nbytes or time.monotonic() >= self._due:
             self._keep_on_the_way()
 
@@ -95,7 +109,7 @@ class ResumableReceiving:
         if isinstance(error, WORTHLESS):
             return
         try:
-            ended = self._process.finish()
+            ended = self._process.finish(patience_seconds=_PATIENCE_SECONDS)
         except (ButterSinkError, OSError, ValueError):
             return  # it has failed itself, and that is the error that is on its way
         if isinstance(ended, int):

@@ -43,7 +43,7 @@ _COMMAND_START_SIZE: Final = _COMMAND_START.size
 _ALL_ONES: Final = 0xFFFFFFFF
 _CTRANSID_SIZE: Final = 8
 
-_KEPT_CHECKSUMS: Final = 4096
+_KEPT_CHECKSUMS: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ can reach of any file system, and it has only the privileges that this takes.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -39,6 +40,9 @@ _CHILD: Final = 0
 def main() -> None:
     """Make receivers, until the other side has gone; the argument is the descriptor of it."""
     host = Control(socket.socket(fileno=int(sys.argv[1])))
+    # It keeps directories open, of each snapshot that it clones from.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     while True:
         try:
             _, fds = host.hear()

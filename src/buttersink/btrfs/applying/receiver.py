@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 1 << 20
 _BUFFER_BYTES: Final = _READ_BYTES + MAX_COMMAND + COMMAND_HEADER_SIZE
 _PROGRESS_SECONDS: Final = 0.1
+_SHOWN_BYTES: Final = 300
+"""How much of a path a message shows."""
 
 
 class Receiver:
@@ -102,7 +104,7 @@ class Receiver:
             if self._decoder.failed is None:
                 raise
             name, offset, path = self._decoder.failed
-            what = f"{name} of {escape(os.fsdecode(path)) or 'the top directory'}"
+            what = f"{name} of {_shown(path)}"
             where = f"{what}, at byte {offset} of the stream"
             if isinstance(error, OSError):
                 said = os.strerror(error.errno) if error.errno else str(error)
@@ -167,3 +169,10 @@ class Receiver:
                 answer, fds = self._control.hear()
             self._sources[uuid] = fds[0] if fds else str(answer["refused"])
         return self._sources[uuid]
+
+
+def _shown(path: bytes) -> str:
+    if not path:
+        return "the top directory"
+    more = "…" if len(path) > _SHOWN_BYTES else ""
+    return escape(os.fsdecode(path[:_SHOWN_BYTES])) + more
