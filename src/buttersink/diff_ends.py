@@ -149,4 +149,9 @@ def _opened_directory(directory: str, means: Means) -> Iterator[Sink]:
         except NotBtrfsError as error:
             hint = "snapshots are found by way of the directory they are in"
             raise NotBtrfsError(error.message, hint) from error
+        except UsageError as error:
+            raise UsageError(
+                f"{directory} is no directory of snapshots, so nothing in it is one",
+                "name two snapshots; what changed in them is listed file by file",
+            ) from error
         yield store

@@ -85,6 +85,10 @@ class RestartError(TransferError):
     """What an interrupted transfer had left can't be gone on with; it can begin anew at once."""
 
 
+class PausedError(TransferError):
+    """The system stopped a sender for a while, which ends its stream; it can go on at once."""
+
+
 class ProtocolError(TransferError):
     """The far side of a link does not speak as it should."""
 

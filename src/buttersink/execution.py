@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +12,12 @@ from buttersink import events
 from buttersink.errors import (
     ButterSinkError,
     NoSpaceError,
+    PausedError,
     RestartError,
     UnavailableError,
     UnfaithfulStreamError,
 )
-from buttersink.model import Diff
+from buttersink.model import Certainty, Diff, Size
 from buttersink.outcome import VAIN_ATTEMPTS, Outcome
 from buttersink.plan import Adopt, Keep, Reason, Skip, Transfer
 from buttersink.redialling import PASSING
@@ -24,6 +26,7 @@ from buttersink.store import StoredReader, StoredWriter
 from buttersink.transfer import RateLimit, pump
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from buttersink.events import Emit
@@ -31,8 +34,12 @@ if TYPE_CHECKING:
     from buttersink.plan import Plan
     from buttersink.redialled import RedialledSink, RedialledSource
     from buttersink.redialling import Redialler
+    from buttersink.store import Writer
 
 _log: Final = logging.getLogger(__name__)
+
+_MOST_PAUSES: Final = 100
+"""How often a sender may be stopped for a while in one transfer."""
 
 _SIZE_TOLERANCE: Final = 0.0001
 """Part of a measured size by which the real stream may differ before that is worth a warning."""
@@ -220,7 +227,13 @@ class _Run:
                 in_doubt = self._destination.lost
                 attempts.after(error, reached=self._reached)
             else:
-                return replace(done, seconds=time.monotonic() - start)
+                again = max(0, done.resumed_bytes - step.resumed_bytes)  # had come in this very run
+                return replace(
+                    done,
+                    sent_bytes=done.sent_bytes + again,
+                    resumed_bytes=done.resumed_bytes - again,
+                    seconds=time.monotonic() - start,
+                )
             if in_doubt and self._destination.arrived(diff, step.path, link=step.link):
                 # Only the answer was lost.
                 as_planned = step.whole.exact and diff == step.diff
@@ -228,7 +241,7 @@ class _Run:
                 return events.TransferDone(
                     transfer=step,
                     plain_bytes=nbytes,
-                    sent_bytes=nbytes - step.resumed_bytes,
+                    sent_bytes=max(0, nbytes - step.resumed_bytes),
                     seconds=time.monotonic() - start,
                     resumed_bytes=step.resumed_bytes,
                 )
@@ -244,11 +257,19 @@ class _Run:
                 seconds=time.monotonic() - start,
                 stored_bytes=copied,
             )
-        try:
-            return self._send(step, diff, options)
-        except RestartError as error:
-            self._emit(events.Warned(message=f"{step.path}: {error.message}; it begins anew"))
-            return self._send(step, diff, options, fresh=True)
+        fresh = False
+        for _ in range(_MOST_PAUSES):
+            try:
+                return self._send(step, diff, options, fresh=fresh)
+            except PausedError as error:
+                self._emit(events.Warned(message=f"{step.path}: {error.message}; it goes on"))
+                fresh = False
+            except RestartError as error:
+                if fresh:
+                    raise
+                self._emit(events.Warned(message=f"{step.path}: {error.message}; it begins anew"))
+                fresh = True
+        return self._send(step, diff, options)
 
     def _send(
         self, step: Transfer, diff: Diff, options: StreamOptions, *, fresh: bool = False
@@ -261,17 +282,16 @@ class _Run:
                 diff,
                 step.path,
                 options,
-                expected=step.whole if diff == step.diff else None,
+                expected=_expected(step) if diff == step.diff else None,
                 link=step.link,
                 snapshot=step.snapshot,
                 fresh=fresh,
             ) as writer,
+            self._resuming(step, writer),
             self._source.send(diff, options, resume=writer.resume) as reader,
         ):
             stored = reader if isinstance(reader, StoredReader) else None
-            resumed = writer.resume.plain_bytes if writer.resume else 0
-            if resumed and stored is None:
-                self._emit(events.TransferResumed(transfer=step, plain_bytes=resumed))
+            resumed = writer.resume.plain_bytes if writer.resume and step.plain else 0
 
             def progress(plain_bytes: int) -> None:
                 done = stored.stored_bytes if stored else plain_bytes
@@ -296,6 +316,13 @@ class _Run:
         if stored is None and diff == step.diff:
             self._compare(done)
         return done
+
+    def _resuming(self, step: Transfer, writer: Writer) -> AbstractContextManager[None]:
+        """Say what a transfer goes on from, before the sender leaves that out; it takes a while."""
+        if writer.resume is not None and step.plain:
+            event = events.TransferResumed(transfer=step, plain_bytes=writer.resume.plain_bytes)
+            self._emit(event)
+        return nullcontext()
 
     def flush(self) -> ButterSinkError | None:
         """Let everything get to the disk of the destination; return why that is not sure."""
@@ -350,3 +377,8 @@ class _Run:
         """Take note of a link that did not come; nobody asked for it."""
         self._outcome.missing.add(step.snapshot.uuid)
         self.lost_links.add(step.snapshot.uuid)
+
+
+def _expected(step: Transfer) -> Size:
+    """Return the size of the plain stream, as far as it is known."""
+    return step.whole if step.plain else Size(step.whole.nbytes, Certainty.ESTIMATE)

@@ -50,6 +50,8 @@ exit status:  0 done    1 failed    2 wrong usage    130 interrupted
               3 finished, but something that was named could not be transferred or deleted
 """
 _RATE: Final = re.compile(r"(?i:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?(?:/s)?)")
+_SIZE: Final = re.compile(r"(?i:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?)")
+_MOST_CHECKPOINT_BYTES: Final = 1 << 50
 _LONGEST_STALL: Final = 86400
 _T = TypeVar("_T")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -285,10 +287,10 @@ def _positive(text: str) -> int:
 
 
 def _checkpoint(text: str) -> int:
-    match = _RATE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(text.strip())
     nbytes = int(float(match["number"]) * _UNITS[match["unit"].upper()]) if match else 0
-    if nbytes < LEAST_CHECKPOINT_BYTES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size from 1M on; write it as 256M")
+    if not LEAST_CHECKPOINT_BYTES <= nbytes <= _MOST_CHECKPOINT_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size from 1M to 1024T; write it as 256M")
     return nbytes
 
 

@@ -105,6 +105,7 @@ class Transfer:
         chain: What restoring it will take, at a destination that stores streams; expected.
         resume: What an interrupted transfer has left to go on from.
         resumed_bytes: What of the stream is not sent again for that, counted as `size` is.
+        plain: Whether `size` is that of the plain stream.
     """
 
     snapshot: Snapshot
@@ -117,6 +118,7 @@ class Transfer:
     chain: Chain | None = None
     resume: Checkpoint | None = None
     resumed_bytes: int = 0
+    plain: bool = True
 
     @property
     def whole(self) -> Size:

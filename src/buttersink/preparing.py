@@ -14,14 +14,7 @@ from buttersink.model import ChainLimits, Diff, Measurement, Mode, StreamOptions
 from buttersink.plan import Clean, Delete, Hide, Plan, Reason, Skip, Transfer
 from buttersink.planning.healing import find_healing
 from buttersink.planning.planner import Request, make_plan, measurements
-from buttersink.resumption import (
-    Kept,
-    going_on,
-    kept_of,
-    rest_limit,
-    rest_size,
-    with_resumptions,
-)
+from buttersink.resumption import going_on, kept_of, with_resumptions
 from buttersink.retaining import with_removals
 
 if TYPE_CHECKING:
@@ -87,14 +80,14 @@ def prepare(source: Source, destination: Sink, settings: Settings, emit: Emit) -
         may_remove=settings.delete or destination.mode is Mode.WRITE,
     )
     kept = kept_of(held, wanted, made=source.stream_options(), options=request.options)
-    request = replace(request, resumable=frozenset(kept))
-    counted = offered.makes_any_diff  # sizes of stored streams are known, and those of the whole
-    sizes = _Sizes(source, request.options, settings, emit, kept if counted else {})
+    begun = {diff: checkpoint.position.plain_bytes for diff, checkpoint in kept.items()}
+    request = replace(request, begun=begun)
+    sizes = _Sizes(source, request.options, settings, emit)
     if settings.estimate:
         for end in (destination, source):
             sizes.known.update(end.recorded_sizes(wanted))
     request, plan = _mended(source, request, sizes)
-    plan = with_resumptions(plan, kept, counted=counted)
+    plan = with_resumptions(plan, kept, counted=offered.makes_any_diff)
     if settings.delete and not held.makes_any_diff:
         plan = with_removals(request, plan, sizes)
     plan = replace(plan, cleans=_cleans(destination, request, plan, settings, emit))
@@ -227,7 +220,8 @@ def _cleans(
 ) -> tuple[Clean, ...]:
     """Return the leftovers to remove.
 
-    With --delete all go but those that a transfer goes on from. At an end of subvolumes also those
+    What could be gone on from stays if its snapshot has to be left out this time. Else:
+    with --delete all go but those that a transfer goes on from. At an end of subvolumes also those
     of other snapshots that were asked for: they are here by now, or come in another way. Where
     nothing may be removed, receiving replaces what is in its way. Links are released at the end.
     """
@@ -240,12 +234,14 @@ def _cleans(
         partials = tuple(p for p in held.partials if p.uuid in asked_for)
     else:
         partials = ()
+    left_out = {step.snapshot.uuid for step in plan.steps if isinstance(step, Skip)}
     going = (
         partial
         for partial in partials
         if not partial.link
         and partial.diff not in coming
-        and not going_on(plan, partial.uuid, partial.checkpoint)
+        and (partial.checkpoint is None or partial.uuid not in left_out)
+        and not going_on(plan, partial)
     )
     return tuple(Clean(partial=p) for p in sorted(going, key=lambda p: p.path))
 
@@ -318,11 +314,8 @@ class _Sizes:
         options: StreamOptions,
         settings: Settings,
         emit: Emit,
-        kept: Kept,
     ) -> None:
         self._source = source
-        self._kept = kept
-        """Diffs of which only the rest is counted."""
         self._options = options
         self._estimate = settings.estimate
         self._emit = emit
@@ -344,13 +337,12 @@ class _Sizes:
         """Find out what was asked for; it is in `known` or in `impossible` then."""
         total = self._done + len(todo)
         self._tell(total)
-        asked = [rest_limit(measurement, self._kept) for measurement in todo]
-        found = sizes_of(self._source, asked, self._options, estimate=self._estimate)
+        found = sizes_of(self._source, todo, self._options, estimate=self._estimate)
         for measurement, size in zip(todo, found, strict=True):
             if isinstance(size, ButterSinkError):
                 self._give_up(measurement.diff, size)
             else:
-                self.known[measurement.diff] = rest_size(measurement.diff, size, self._kept)
+                self.known[measurement.diff] = size
             self._done += 1
             self._tell(total)
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from buttersink.model import Certainty, Size
 from buttersink.plan import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from uuid import UUID
 
-    from buttersink.model import Checkpoint, Diff, Inventory, Measurement, Snapshot, StreamOptions
-    from buttersink.plan import Plan
+    from buttersink.model import (
+        Checkpoint,
+        Diff,
+        Inventory,
+        Partial,
+        Snapshot,
+        StreamOptions,
+    )
+    from buttersink.plan import Plan, Step
 
 Kept = dict["Diff", "Checkpoint"]
 """What is kept of diffs that were interrupted."""
@@ -47,52 +52,43 @@ def kept_of(
         possible = checkpoint.options.version == options.version and (
             made.compressed or not checkpoint.options.compressed
         )
+        known = checkpoint.expected
+        possible = possible and (known is None or checkpoint.position.plain_bytes <= known)
         if possible and _directory(partial.path) in places.get(partial.uuid, {""}):
-            kept[checkpoint.diff] = checkpoint
+            kept.setdefault(checkpoint.diff, checkpoint)
     return kept
 
 
-def rest_limit(measurement: Measurement, kept: Kept) -> Measurement:
-    """Return what to measure, so that the rest of a diff is known up to its limit."""
-    checkpoint = kept.get(measurement.diff)
-    if checkpoint is None or measurement.limit is None:
-        return measurement
-    return replace(measurement, limit=measurement.limit + checkpoint.position.plain_bytes)
-
-
-def rest_size(diff: Diff, size: Size, kept: Kept) -> Size:
-    """Return how much of a diff of this size is still to be sent."""
-    checkpoint = kept.get(diff)
-    if checkpoint is None or size.certainty is Certainty.UNKNOWN:
-        return size
-    return Size(max(0, size.nbytes - checkpoint.position.plain_bytes), size.certainty)
-
-
 def with_resumptions(plan: Plan, kept: Kept, *, counted: bool) -> Plan:
-    """Say of each transfer what it goes on from.
+    """Say of each transfer what it goes on from, and count only what is still to be sent.
 
     Args:
         plan: What was planned.
         kept: What can be gone on with.
-        counted: Whether the sizes in the plan are those of the rests.
+        counted: Whether sizes are those of plain streams.
     """
-    steps = tuple(
-        replace(
-            step,
-            resume=kept[step.diff],
-            resumed_bytes=kept[step.diff].position.plain_bytes if counted else 0,
+    steps: list[Step] = []
+    for step in plan.steps:
+        if not isinstance(step, Transfer):
+            steps.append(step)
+            continue
+        checkpoint = kept.get(step.diff)
+        sent = checkpoint.position.plain_bytes if checkpoint and counted else 0
+        resumed = min(sent, step.size.nbytes)
+        rest = replace(step.size, nbytes=step.size.nbytes - resumed)
+        steps.append(
+            replace(step, size=rest, resume=checkpoint, resumed_bytes=resumed, plain=counted)
         )
-        if isinstance(step, Transfer) and step.diff in kept
-        else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
+    return replace(plan, steps=tuple(steps))
 
 
-def going_on(plan: Plan, uuid: UUID | None, checkpoint: Checkpoint | None) -> bool:
+def going_on(plan: Plan, partial: Partial) -> bool:
     """Return whether a transfer of the plan goes on from a leftover."""
-    return checkpoint is not None and any(
-        transfer.resume == checkpoint for transfer in plan.transfers if transfer.diff.to == uuid
+    return partial.checkpoint is not None and any(
+        transfer.resume == partial.checkpoint
+        and _directory(partial.path) == ("" if transfer.link else _directory(transfer.path))
+        for transfer in plan.transfers
+        if transfer.diff.to == partial.uuid
     )
 
 

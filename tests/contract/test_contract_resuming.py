@@ -188,9 +188,7 @@ def test_nothing_is_gone_on_from_after_a_stream_that_was_wrong(
     assert_arrives(large, destination, diff, "1")
 
 
-def test_nothing_is_gone_on_from_if_it_is_to_begin_anew(
-    large: Offer, destination: End
-) -> None:
+def test_nothing_is_gone_on_from_if_it_is_to_begin_anew(large: Offer, destination: End) -> None:
     diff = large.diff("1")
     stream = read_stream(large.store, diff)
     sink = destination.open()

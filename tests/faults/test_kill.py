@@ -13,7 +13,7 @@ import pytest
 
 from buttersink.model import Receiver
 from support.arrivals import Arrivals, moving_history
-from support.processes import Background, working_seconds
+from support.processes import Background, wait_until, working_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +110,21 @@ def test_the_program_that_makes_receivers_may_be_killed_at_any_moment(arrivals: 
     )
 
     assert not half_done
+
+
+def test_what_one_receiver_has_left_does_not_disturb_the_other(arrivals: Arrivals) -> None:
+    with Background("--bwlimit", "1M", "--checkpoint", "1M", *arrivals.command) as run:
+        run.wait_for_receiver()
+        if arrivals.receiver is Receiver.OWN:
+            left = ".buttersink-*.part/mark-*"
+            wait_until(lambda: [*arrivals.destination.glob(left)], "there was a checkpoint")
+        run.kill_all()
+        assert run.wait().status == -signal.SIGKILL
+        run.wait_for_all()
+    assert arrivals.leftovers()
+
+    (arrivals.receiver,) = set(Receiver) - {arrivals.receiver}
+    arrivals.converge()
 
 
 def kill_helper(find: Callable[[Background], int | None], run: Background) -> bool:

@@ -71,13 +71,9 @@ def compressed_stream(path: Path) -> bytes:
 
     def send() -> None:
         try:
-            ioctl.send(
-                snapshot_fd,
-                write_fd=write_fd,
-                parent_id=None,
-                flags=ioctl.SEND_COMPRESSED,
-                version=VERSION,
-            )
+            ioctl.SendRequest(
+                write_fd=write_fd, parent_id=None, flags=ioctl.SEND_COMPRESSED, version=VERSION
+            ).run(snapshot_fd)
         finally:
             os.close(write_fd)
 

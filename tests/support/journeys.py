@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 4 << 20
 """How often what has come is kept."""
-ON_THE_WAY: Final = 4 << 20
-"""How much may be between the counted bytes and what is kept, besides that: a pipe of 1 MiB to
-the receiver, and what that has read; a frame and its buffer, in the server and in the client; and
-the pipes of the tap, which counts and stands for ssh."""
+ON_THE_WAY: Final = 8 << 20
+"""How much may be between the counted bytes and what is kept, besides that: what is in the pipes
+to the receiver, to the server and through the tap (1 MiB each), what each of them has read (as
+much), and what the client sends until it hears that the receiver has gone."""
 
 
 class Part(Enum):

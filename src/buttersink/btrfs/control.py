@@ -73,9 +73,10 @@ class Control:
         """
         body = msgspec.json.encode({"kind": kind, **fields})
         try:
-            # The descriptors travel with the first byte: the header goes whole, or not at all.
-            socket.send_fds(self._socket, [_LENGTH.pack(len(body))], fds)
-            self._socket.sendall(body)
+            # The descriptors travel with the first byte. All goes in one call, as far as there
+            # is room, so that an interrupt hardly ever leaves half a message.
+            message = _LENGTH.pack(len(body)) + body
+            self._socket.sendall(message[socket.send_fds(self._socket, [message], fds) :])
         except OSError as error:
             raise ControlEndedError from error
 

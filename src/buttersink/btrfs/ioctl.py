@@ -130,36 +130,56 @@ def timestamp(seconds: int, nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
 
 
-def send(
-    subvolume_fd: int,
-    *,
-    write_fd: int,
-    parent_id: int | None,
-    flags: int,
-    version: int,
-) -> None:
-    """Write the send stream of a read-only subvolume to `write_fd`; return when it is all written.
+class SendRequest:
+    """What to ask the SEND ioctl for: a stream of a read-only subvolume.
 
-    Args:
-        subvolume_fd: The top directory of the subvolume.
-        write_fd: A pipe or file.
-        parent_id: Tree id of the parent for an incremental stream; None for a full one.
-        flags: SEND_* flags besides SEND_VERSION, which is added where it is needed.
-        version: The stream version to make.
+    If its process is stopped and continued, or the machine sleeps, while the kernel waits in the
+    middle of a stream, then it begins the ioctl anew, and the stream with it, in the same pipe.
+    `seal` makes that fail, as the kernel reads the arguments again.
     """
-    # The kernel insists that the parent stands among the clone sources, too.
-    clones = array.array("Q", [] if parent_id is None else [parent_id])
-    if version > 1:
-        flags |= SEND_VERSION
-    args = _SEND_ARGS.pack(
-        write_fd,
-        len(clones),
-        clones.buffer_info()[0] if clones else 0,
-        parent_id or 0,
-        flags,
-        version if version > 1 else 0,
-    )
-    fcntl.ioctl(subvolume_fd, _IOC_SEND, args)
+
+    def __init__(self, *, write_fd: int, parent_id: int | None, flags: int, version: int) -> None:
+        """Ask for a stream.
+
+        Args:
+            write_fd: A pipe or file to write it to.
+            parent_id: Tree id of the parent for an incremental stream; None for a full one.
+            flags: SEND_* flags besides SEND_VERSION, which is added where it is needed.
+            version: The stream version to make.
+        """
+        # The kernel insists that the parent stands among the clone sources, too.
+        self._clones = array.array("Q", [] if parent_id is None else [parent_id])
+        if version > 1:
+            flags |= SEND_VERSION
+        self.sealed = False
+        """Whether the stream has begun, and can't begin again."""
+        self._args = ctypes.create_string_buffer(
+            _SEND_ARGS.pack(
+                write_fd,
+                len(self._clones),
+                self._clones.buffer_info()[0] if self._clones else 0,
+                parent_id or 0,
+                flags,
+                version if version > 1 else 0,
+            ),
+            _SEND_ARGS.size,
+        )
+
+    def seal(self) -> None:
+        """Let no stream begin any more; to be called when the first bytes of one have come."""
+        if not self.sealed:
+            self.sealed = True
+            struct.pack_into("=q", self._args, 0, -1)
+
+    def run(self, subvolume_fd: int) -> None:
+        """Write the stream of the subvolume whose top directory this is; return when it is whole.
+
+        Raises:
+            OSError: As the kernel gives it; EBADF also if it had to begin anew.
+        """
+        if _libc.ioctl(subvolume_fd, ctypes.c_ulong(_IOC_SEND), self._args) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
 
 
 def create_subvolume(directory_fd: int, name: bytes) -> None:

@@ -94,9 +94,12 @@ class ReceiverProcess:
             os.close(read_fd)
             its.close()
         self._writing = True
+        self._marking = False
+        """Whether it stops, or will stop, until it is told to go on."""
         self._plain_bytes = 0
         self._failure: ButterSinkError | None = None
         """Why it has ended, once that is known."""
+        self._gave_up = False
         self._find: Callable[[UUID], int] | None = None
 
     def begin(
@@ -141,6 +144,11 @@ class ReceiverProcess:
 
     def __enter__(self) -> Self:
         return self
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it has ended for a reason that is neither the stream's nor the system's."""
+        return self._gave_up
 
     @property
     def plain_bytes(self) -> int:
@@ -197,6 +205,7 @@ class ReceiverProcess:
         Raises:
             ButterSinkError: It has ended; with its reason.
         """
+        self._marking = True
         self._say("mark")
         return self._mark_in(self._await("marked"))
 
@@ -207,6 +216,7 @@ class ReceiverProcess:
             ButterSinkError: It has ended; with its reason.
         """
         self._say("go")
+        self._marking = False
 
     def finish(self, *, patience_seconds: float | None = None) -> Mark | int:
         """Let it come to the end of what was written, and wait until all is applied.
@@ -222,6 +232,8 @@ class ReceiverProcess:
             ButterSinkError: It failed; with its reason.
         """
         self._end_stream()
+        if self._marking:  # it was interrupted in the middle of that
+            self.go_on()
         message = self._await("done", "cut", patience_seconds=patience_seconds)
         if message["kind"] == "done":
             self._plain_bytes = message["plain_bytes"]
@@ -315,6 +327,7 @@ class ReceiverProcess:
                 self._answer_source(message)
             case "failed":
                 self._failure = _error_in(message)
+                self._gave_up = message["error"] == TransferError.__name__
                 raise self._failure
         return message
 

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from buttersink.btrfs import ioctl
+from buttersink.errors import PausedError
 from buttersink.pipes import GATHER_SECONDS, LITTLE_BYTES, PIPE_BYTES, widen_pipe
 
 if TYPE_CHECKING:
@@ -41,24 +42,21 @@ class KernelSend:
         self._read_bytes = 0
         self._unhurried = False
         """Whether there is time to let more gather: see `pipes.LITTLE_BYTES`."""
+        self._request = ioctl.SendRequest(
+            write_fd=self._write_fd, parent_id=parent_id, flags=flags, version=version
+        )
         self._error: OSError | None = None
         self._abandoned = False
         self._thread = threading.Thread(
             target=self._run,
-            args=(subvolume_fd, parent_id, flags, version),
+            args=(subvolume_fd,),
             name="btrfs-send",
             daemon=True,  # if the interpreter has to go, a send must not hold it back
         )
 
-    def _run(self, subvolume_fd: int, parent_id: int | None, flags: int, version: int) -> None:
+    def _run(self, subvolume_fd: int) -> None:
         try:
-            ioctl.send(
-                subvolume_fd,
-                write_fd=self._write_fd,
-                parent_id=parent_id,
-                flags=flags,
-                version=version,
-            )
+            self._request.run(subvolume_fd)
         except OSError as error:
             self._error = error
         finally:
@@ -88,6 +86,8 @@ class KernelSend:
 
     def _counted(self, count: int) -> int:
         self._read_bytes += count
+        if count:
+            self._request.seal()
         # Short streams, as those that measure, can be many: they don't wait.
         long = self._read_bytes > PIPE_BYTES
         self._unhurried = self._wide and long and count < LITTLE_BYTES
@@ -110,4 +110,8 @@ class KernelSend:
         # EPIPE is our own doing. It can't hide a failure: a reader that came to the end of
         # the data has let the kernel write everything.
         if kind is None and self._error is not None and self._error.errno != errno.EPIPE:
+            if self._request.sealed and self._error.errno == errno.EBADF:
+                raise PausedError(
+                    "the sender was stopped for a while, as when a machine sleeps", "run again"
+                ) from self._error
             raise self._error

@@ -45,7 +45,7 @@ def branch(
     reachable = missing
     while True:
         known = _known(request, reachable, held, sizes)
-        chosen = _choose(request.source, reachable, known)
+        chosen = _choose(request, reachable, known)
         if len(chosen) == len(reachable):
             break
         # A snapshot that can't be read stood between its neighbours: they are neighbours now.
@@ -77,6 +77,9 @@ def branch_measurements(
     The arguments are those of `branch`, and what it chose; `missing` is what it found routes for.
     """
     known = _known(request, missing, held, sizes)
+    begun = [diff for diff in known.candidates if diff in request.begun]
+    if unsure := [diff for diff in begun if known.final(diff) is None]:
+        return tuple(Measurement(diff=diff, limit=None) for diff in unsure)
     todo = next_measurements(chosen, known)
     unsure = [diff for diff in known.candidates if known.final(diff) is None]
     snapshots = {s.uuid: s for s in missing}
@@ -86,13 +89,13 @@ def branch_measurements(
     return todo
 
 
-def _resumable(request: Request, missing: Sequence[Snapshot], held: Collection[UUID]) -> list[Diff]:
+def _begun(request: Request, missing: Sequence[Snapshot], held: Collection[UUID]) -> list[Diff]:
     """Return the diffs that were begun before and can still be made, and be of use."""
     goals = {s.uuid for s in missing}
     parents = request.source.by_uuid().keys() & (goals | set(held))
     return [
         diff
-        for diff in sorted(request.resumable, key=lambda d: (d.to.int, d.parent is not None))
+        for diff in sorted(request.begun, key=lambda d: (d.to.int, d.parent is not None))
         if diff.to in goals and (diff.parent is None or diff.parent in parents)
     ]
 
@@ -107,7 +110,7 @@ def _known(
     considered = candidate_diffs(missing, request.source, held)
     candidates = tuple(
         diff
-        for diff in dict.fromkeys((*considered, *_resumable(request, missing, held)))
+        for diff in dict.fromkeys((*considered, *_begun(request, missing, held)))
         if diff not in request.impossible
     )
     likely = _likely(candidates, request.source.by_uuid())
@@ -120,9 +123,13 @@ def _known(
     )
 
 
-def _choose(source: Inventory, missing: Sequence[Snapshot], known: Knowledge) -> dict[UUID, Diff]:
-    """Return the diff of each snapshot that can be reached."""
-    ranks = _ranks(source)
+def _choose(request: Request, missing: Sequence[Snapshot], known: Knowledge) -> dict[UUID, Diff]:
+    """Return the diff of each snapshot that can be reached.
+
+    What has been sent of some diffs already is not counted. What is passed over does not depend on
+    that, so the choice is never worse than if nothing had been sent; it may not be the very best.
+    """
+    ranks = _ranks(request.source)
     nodes = {snapshot.uuid: node for node, snapshot in enumerate(missing)}
     passed_over = known.passed_over()
     considered = [diff for diff in known.candidates if diff not in passed_over]
@@ -137,7 +144,8 @@ def _choose(source: Inventory, missing: Sequence[Snapshot], known: Knowledge) ->
             start = nodes.get(diff.parent, ROOT)
             distance = ranks[diff.to] - ranks[diff.parent]
             later = int(distance < 0)
-        weight = known.bound(diff) * distance_room + abs(distance)
+        nbytes = max(0, known.bound(diff) - request.begun.get(diff, 0))
+        weight = nbytes * distance_room + abs(distance)
         edges.append((start, nodes[diff.to], weight * later_room + later))
     chosen = minimum_arborescence(len(missing), edges)
     return {considered[edge].to: considered[edge] for edge in chosen if edge is not None}

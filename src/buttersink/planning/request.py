@@ -9,6 +9,7 @@ from buttersink.chains import best_chains
 from buttersink.model import ChainLimits, Diff, Inventory, Snapshot, StreamOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
 
@@ -33,7 +34,7 @@ class Request:
             for no limits. They don't apply to what comes as it is stored at the source.
         may_remove: Whether leftovers of earlier runs may be removed: the destination is opened
             for that, or would be if this were no dry run.
-        resumable: Diffs of which the destination has a part; their sizes are those of the rest.
+        begun: Diffs of which the destination has a part, each with the bytes of that.
     """
 
     source: Inventory
@@ -47,7 +48,7 @@ class Request:
     impossible: frozenset[Diff] = frozenset()
     limits: ChainLimits | None = None
     may_remove: bool = True
-    resumable: frozenset[Diff] = frozenset()
+    begun: Mapping[Diff, int] = field(default_factory=dict)
 
     def held(self) -> dict[UUID, Snapshot]:
         """Return what the destination has, in its directory or not: others can build on it.

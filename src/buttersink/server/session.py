@@ -338,7 +338,11 @@ class Session:
 
     def _release(self, uuid: UUID) -> None:
         if self._mode < Mode.WRITE and uuid not in self._links:
-            raise RefusedError(f"in mode {self._mode.letter} only links of this run can be removed")
+            raise RefusedError(
+                f"in mode {self._mode.letter} only links that came over this very connection can "
+                f"be removed",
+                "a run in mode w with --delete removes it",
+            )
         with self._changing():
             self._store.release(uuid)
         self._links.discard(uuid)  # another run may make one of the same name

@@ -263,7 +263,7 @@ class BtrfsStore(BtrfsSource):
         try:
             with beneath.opened(self._fd, partial.path.split("/"), same_mount=True) as work_fd:
                 saved = checkpoints.load(work_fd)
-        except (FileNotFoundError, NotADirectoryError):  # it has gone meanwhile
+        except OSError:  # it has gone, or something is mounted over it; it is a leftover anyway
             return partial
         if saved is None or saved.checkpoint.diff.to != partial.uuid:
             return partial

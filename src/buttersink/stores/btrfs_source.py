@@ -13,6 +13,7 @@ from buttersink.btrfs.send import KernelSend, kernel_stream_version
 from buttersink.errors import (
     CorruptStreamError,
     MissingError,
+    PausedError,
     RefusedError,
     TransferError,
     UnfaithfulStreamError,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from buttersink.model import Diff, Inventory, Measurement, Position, Snapshot
     from buttersink.store import Reader
 
+_MOST_PAUSES: Final = 10
+"""How often the system may stop us in the middle of one measurement."""
 _MEASURE_BUFFER: Final = 1 << 18
 _MAX_STREAM_VERSION: Final = 2
 """Version 3 carries fs-verity, which `btrfs receive` does not know."""
@@ -136,6 +139,14 @@ class BtrfsSource(SubvolumeEnd, StayingEnd):
         Raises:
             UnfaithfulStreamError: The kernel would not send all that has changed.
         """
+        for _ in range(_MOST_PAUSES):
+            try:
+                return self._measure(diff, options, limit)
+            except PausedError:
+                continue
+        return self._measure(diff, options, limit)
+
+    def _measure(self, diff: Diff, options: StreamOptions, limit: int | None) -> Size:
         with self._loss_check(diff, options.version) as losses:
             meter = StubMeter(
                 options.version,

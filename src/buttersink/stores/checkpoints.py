@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(rb"mark-(0|[1-9][0-9]{0,18})")
 _FORMAT: Final = 1
+_OTHERS_MAY_WRITE: Final = 0o022
 _LONGEST_RECORD: Final = 64 << 20
 
 
@@ -97,7 +98,14 @@ def save(work_fd: int, received_fd: int, checkpoint: Checkpoint, mark: Mark) -> 
 
 
 def load(work_fd: int) -> Saved | None:
-    """Return the latest usable checkpoint in a hidden subvolume; None if there is none."""
+    """Return the latest usable checkpoint in a hidden subvolume; None if there is none.
+
+    What others could have written counts for nothing: its digest says which stream was received,
+    and not that it was applied.
+    """
+    status = os.fstat(work_fd)
+    if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_MAY_WRITE:
+        return None
     return max(_saved(work_fd), key=lambda saved: saved.after.nbytes, default=None)
 
 
@@ -129,6 +137,8 @@ def _is_snapshot(work_fd: int, name: bytes) -> bool:
     try:
         top = os.fstat(fd).st_ino == ioctl.ROOT_DIRECTORY_INODE
         return top and ioctl.subvolume_info(fd).readonly
+    except OSError:  # it is no subvolume of this file system
+        return False
     finally:
         os.close(fd)
 
@@ -175,7 +185,7 @@ def _read_record(work_fd: int, name: bytes) -> _Record | None:
 
 def _open_to_look(name: bytes, work_fd: int, flags: int = 0) -> int:
     """Open something so that not even the time of the access is noted, if that is possible."""
-    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=work_fd)
     except PermissionError:  # it is for the owner, or takes CAP_FOWNER

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 RECEIVED_NAME: Final = b"new"
 _PARENT_NAME: Final = b"parent"
+_WORK_MODE: Final = 0o700
+"""Nobody else shall see, or touch, what is half done."""
 
 
 class Landing:
@@ -225,7 +227,15 @@ class Landing:
     def _begin(self) -> int:
         self.clear()
         ioctl.create_subvolume(self._directory_fd, self._name)
-        return self._claim()
+        work_fd = self._claim()
+        status = os.fstat(work_fd)
+        if status.st_ino != ioctl.ROOT_DIRECTORY_INODE or status.st_uid != os.geteuid():
+            raise BusyError(
+                f"somebody has put something else in the place of {os.fsdecode(self._name)}",
+                "receive in a directory that nobody else may write to",
+            )
+        os.fchmod(work_fd, _WORK_MODE)
+        return work_fd
 
     def _claim(self) -> int:
         if self._work_fd is None:

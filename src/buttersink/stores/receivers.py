@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from buttersink.btrfs.progs_receive import find_program
 from buttersink.btrfs.receive import ReceiverProcess
+from buttersink.errors import RestartError
 from buttersink.stores.landing import RECEIVED_NAME
 from buttersink.stores.passing import ProgramReceiving
 from buttersink.stores.receiving import ResumableReceiving
@@ -91,6 +92,8 @@ def received_by_own(
             yield writer
             writer.finish()
         except BaseException as error:
+            if saved is not None and process.gave_up:
+                raise RestartError(f"what was kept is of no use: {error}") from error
             writer.keep(error)
             raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -39,6 +40,9 @@ _CHILD: Final = 0
 
 def main() -> None:
     """Make receivers, until the other side has gone; the argument is the descriptor of it."""
+    # What ends a run ends us by and by: what has come is to be kept before.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     host = Control(socket.socket(fileno=int(sys.argv[1])))
     # It keeps directories open, of each snapshot that it clones from.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -125,9 +125,10 @@ class Receiver:
             self._control.say("at", plain_bytes=self._decoder.plain_bytes)
 
     def _hear_mark(self, message: Message) -> None:
-        if message["kind"] != "mark":
+        if message["kind"] == "mark":
+            self._mark_asked = True
+        elif message["kind"] != "go":  # that of a mark which was never asked for
             raise ControlEndedError
-        self._mark_asked = True
 
     def _mark(self) -> None:
         """Stop here until the other side has looked."""

@@ -142,13 +142,15 @@ class SshStore(SshSource):
                 path=as_bytes(path),
                 options=options_message(options),
                 link=link,
-                expected=expected.nbytes if expected else None,
+                expected=expected.nbytes if expected and expected.exact else None,
                 fresh=fresh,
             ),
             messages.Ready,
             doing,
         )
-        writer = RemoteWriter(self._conversation, doing, as_position(ready.resume))
+        with self._conversation.over_link(doing):
+            resume = as_position(ready.resume)
+        writer = RemoteWriter(self._conversation, doing, resume)
         try:
             yield writer
         except Exception:
