@@ -181,7 +181,7 @@ class TestTheEndOfAReceiver:
         wait_until(lambda: not any(map(is_running, started)), "all that it started had ended")
         world.assert_can_arrive()
 
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
     def test_before_its_time_is_an_error(self, world: HostileWorld, number: int) -> None:
         with pytest.raises(TransferError, match=r"^the receiver was killed"):
             kill_and_go_on(world, number)

@@ -77,6 +77,9 @@ class ReceiverHost:
             _, (process_fd,) = self._control.hear()
         except ControlEndedError as error:
             raise TransferError(f"the receiver can't be started{self._last_words()}") from error
+        except BaseException:
+            self.close()  # an answer may be on its way that nobody waits for
+            raise
         return process_fd
 
     def close(self) -> None:

@@ -219,8 +219,22 @@ def set_received(subvolume_fd: int, *, received_uuid: UUID, stransid: int) -> No
 
 
 def sync(fd: int) -> None:
-    """Write out all dirty data of the file system and commit its transaction."""
+    """Write out all dirty data of the file system and commit its transaction.
+
+    That data could not be written is not told, see `sync_surely`.
+    """
     fcntl.ioctl(fd, _IOC_SYNC)
+
+
+def sync_surely(fd: int) -> None:
+    """As `sync`, and OSError if any data could not be written since `fd` was opened.
+
+    Told once for each descriptor (syncfs(2); since Linux 5.8). No ioctl of btrfs, nor making a
+    snapshot, tells of data that writing back has lost.
+    """
+    if _libc.syncfs(fd) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def open_subvolume(any_fd: int, treeid: int) -> int:

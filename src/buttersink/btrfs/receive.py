@@ -262,6 +262,7 @@ class ReceiverProcess:
         if self._writing:
             self._writing = False
             os.close(self._stream_fd)
+            self._stream_fd = -1
 
     # What it says
 
@@ -327,7 +328,9 @@ class ReceiverProcess:
                 self._answer_source(message)
             case "failed":
                 self._failure = _error_in(message)
-                self._gave_up = message["error"] == TransferError.__name__
+                self._gave_up = type(self._failure) is TransferError and (
+                    message["error"] == TransferError.__name__
+                )
                 raise self._failure
         return message
 
@@ -362,11 +365,11 @@ class ReceiverProcess:
 def _error_in(message: Message) -> ButterSinkError:
     """Return the error that the program has failed with."""
     text = str(message["message"])
+    if message.get("errno") in _NO_SPACE:
+        return NoSpaceError(text, "free some space at the destination and run again")
     if message["error"] != "OSError":
         kind = getattr(errors, message["error"], TransferError)
         return kind(text, str(message.get("hint", "")))
-    if message["errno"] in _NO_SPACE:
-        return NoSpaceError(text, "free some space at the destination and run again")
     if message["errno"] in _NO_SUCH_NAMES:
         return UnfaithfulStreamError(f"the stream can't be applied: {text}")
     return TransferError(text)

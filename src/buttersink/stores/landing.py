@@ -103,7 +103,9 @@ class Landing:
 
         Raises:
             OSError: There is no room, say; what was saved before is there still.
+            TransferError: Data that came has been lost on the way to the disk.
         """
+        self._sync()
         received_fd = self.open_received()
         try:
             checkpoints.save(self.work_fd, received_fd, checkpoint, mark)
@@ -181,7 +183,7 @@ class Landing:
         """
         work_fd = self.work_fd
         # All data must be on the disk before anything has the final name.
-        ioctl.sync(work_fd)
+        self._sync()
 
         def move(staged: bytes) -> None:
             os.rename(RECEIVED_NAME, staged, src_dir_fd=work_fd, dst_dir_fd=self._directory_fd)
@@ -223,6 +225,20 @@ class Landing:
         _destroy_if_there(self._directory_fd, self._name)
         self.let_go()
         return (*(treeid for treeid in inner_ids if treeid is not None), work_id)
+
+    def _sync(self) -> None:
+        """Wait until all that was received is on the disk.
+
+        Raises:
+            TransferError: It is not, and never will be.
+        """
+        try:
+            ioctl.sync_surely(self.work_fd)
+        except OSError as error:
+            raise TransferError(
+                f"data was lost on the way to the disk: {error.strerror}",
+                "see dmesg; what has come since the last checkpoint is sent again",
+            ) from error
 
     def _begin(self) -> int:
         self.clear()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buttersink.btrfs.progs_receive import find_program
 from buttersink.btrfs.receive import ReceiverProcess
-from buttersink.errors import RestartError
+from buttersink.errors import ButterSinkError, RestartError
 from buttersink.stores.landing import RECEIVED_NAME
 from buttersink.stores.passing import ProgramReceiving
 from buttersink.stores.receiving import ResumableReceiving
@@ -94,7 +94,8 @@ def received_by_own(
         except BaseException as error:
             if saved is not None and process.gave_up:
                 raise RestartError(f"what was kept is of no use: {error}") from error
-            writer.keep(error)
+            with suppress(ButterSinkError):  # what went wrong first is what counts
+                writer.keep(error)
             raise
 
 

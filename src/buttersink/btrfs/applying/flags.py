@@ -89,8 +89,21 @@ class FileFlags:
 
     @property
     def pending(self) -> dict[int, int]:
-        """What `finish` will set: BTRFS_INODE_IMMUTABLE and _APPEND, by inode number."""
-        return dict(self._pending)
+        """What `finish` will set: BTRFS_INODE_IMMUTABLE and _APPEND, by inode number.
+
+        Of inodes that are there: the number of one that is gone can come to another one when the
+        subvolume is gone on with in a copy.
+        """
+        return {inode: flags for inode, flags in self._pending.items() if self._is_there(inode)}
+
+    def _is_there(self, inode: int) -> bool:
+        try:
+            lookup_inode(self._root_fd, inode)
+        except FileNotFoundError:
+            return False
+        except OSError:  # its path is too long to be told
+            return True
+        return True
 
     def set(self, fd: int, flags: int) -> None:
         """Set the flags of an inode, or remember them for `finish`.
@@ -151,6 +164,9 @@ class FileFlags:
             try:
                 path = lookup_inode(self._root_fd, inode)
             except FileNotFoundError:
+                continue
+            mode = os.stat(path, dir_fd=self._root_fd, follow_symlinks=False).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 continue
             fd = open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:

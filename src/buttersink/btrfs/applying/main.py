@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from buttersink.btrfs import privileges
-from buttersink.btrfs.applying.receiver import Receiver
+from buttersink.btrfs.applying.receiver import CommandFailedError, Receiver
 from buttersink.btrfs.confinement import confine
 from buttersink.btrfs.control import Control, ControlEndedError
 from buttersink.errors import ButterSinkError
@@ -111,9 +111,13 @@ def _report(control: Control, stream_fd: int) -> None:
     except ButterSinkError as error:
         name = type(error).__name__
         control.say("failed", error=name, message=error.message, hint=error.hint)
+    except CommandFailedError as error:
+        control.say("failed", error="OSError", message=error.strerror, errno=error.errno)
     except OSError as error:
         said = error.strerror or str(error)
-        control.say("failed", error="OSError", message=said, errno=error.errno or 0)
+        of = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        message = f"the receiver could not begin or end: {said}{of}"
+        control.say("failed", error="TransferError", message=message, errno=error.errno or 0)
     except MemoryError:
         control.say("failed", error="TransferError", message="out of memory")
     except Exception as error:  # noqa: BLE001 - a bug; whoever waits shall hear of it

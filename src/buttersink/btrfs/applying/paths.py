@@ -38,6 +38,8 @@ class Directories:
             TransferError: The kernel can't keep paths below a directory.
         """
         self._root_fd = root_fd
+        self.device = os.fstat(root_fd).st_dev
+        """Device number of all that is in this subvolume, and of nothing else."""
         self._kept: dict[bytes, int] = {}
         """By path; what was used last is last."""
         _check_kernel(root_fd)
@@ -106,17 +108,14 @@ def open_file(directories: Directories, path: bytes, flags: int) -> int:
         OSError: As `os.open`.
     """
     dir_fd, name = directories.parent(path)
-    try:
-        fd = os.open(name, flags | os.O_NOATIME | NO_FOLLOW, dir_fd=dir_fd)
-    except OSError as error:
-        # ENXIO: a socket, or a fifo that nobody reads, or a device that nothing drives.
-        if error.errno in {errno.ELOOP, errno.ENXIO}:
-            raise _not_a_file(path) from error
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+    # Before it is opened: to open a device may do something, and not every mount is without them.
+    # Nobody can change that meanwhile. Another device number is that of another subvolume.
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode) and flags & os.O_WRONLY:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode) or status.st_dev != directories.device:
         raise _not_a_file(path)
-    return fd
+    return os.open(name, flags | os.O_NOATIME | NO_FOLLOW, dir_fd=dir_fd)
 
 
 def open_inode(directories: Directories, path: bytes) -> int | None:

@@ -27,6 +27,10 @@ _SHOWN_BYTES: Final = 300
 """How much of a path a message shows."""
 
 
+class CommandFailedError(OSError):
+    """The kernel would not do what a command says."""
+
+
 class Receiver:
     """Applies the stream, and answers to the other side."""
 
@@ -74,11 +78,13 @@ class Receiver:
         poll.register(self._stream_fd, select.POLLIN)
         poll.register(self._control.fileno(), select.POLLIN)
         while True:
+            # It may have been asked for while we asked for something: nothing more may come then.
+            if self._mark_asked:
+                self._mark()
             ready = dict(poll.poll())
             if self._control.fileno() in ready:
                 self._hear_mark(self._control.hear()[0])
-            if self._mark_asked:
-                self._mark()
+                continue
             if self._stream_fd in ready:
                 count = os.readv(self._stream_fd, [self._buffer[self._filled :][:_READ_BYTES]])
                 if count == 0:
@@ -108,7 +114,7 @@ class Receiver:
             where = f"{what}, at byte {offset} of the stream"
             if isinstance(error, OSError):
                 said = os.strerror(error.errno) if error.errno else str(error)
-                raise OSError(error.errno or 0, f"{where}: {said}") from error
+                raise CommandFailedError(error.errno or 0, f"{where}: {said}") from error
             raise type(error)(f"{where}: {error.message}", error.hint) from error
         # What follows the END command is no part of the stream.
         part = data[: min(count, self._decoder.nbytes - self._start - self._taken)]
