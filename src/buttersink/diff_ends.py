@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from buttersink.diffing import find_snapshot
 from buttersink.ends import opened
-from buttersink.errors import MissingError, NotBtrfsError, UsageError
+from buttersink.errors import IsSnapshotError, MissingError, NotBtrfsError, UsageError
 from buttersink.location import Scheme, parse_location
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def _opened_directory(directory: str, means: Means) -> Iterator[Sink]:
         except NotBtrfsError as error:
             hint = "snapshots are found by way of the directory they are in"
             raise NotBtrfsError(error.message, hint) from error
-        except UsageError as error:
+        except IsSnapshotError as error:
             raise UsageError(
-                f"{directory} is no directory of snapshots, so nothing in it is one",
-                "name two snapshots; what changed in them is listed file by file",
+                f"{directory} is a snapshot itself, and what is in it is none",
+                "name two snapshots: what changed in them is listed file by file",
             ) from error
         yield store

@@ -45,6 +45,10 @@ class UsageError(ButterSinkError):
     exit_code = ExitCode.USAGE
 
 
+class IsSnapshotError(UsageError):
+    """What is named as a directory of snapshots is itself one."""
+
+
 class NotBtrfsError(ButterSinkError):
     """The directory exists but is not on a btrfs file system."""
 

@@ -12,12 +12,12 @@ from buttersink.btrfs import ioctl, subvolumes
 from buttersink.btrfs.send import KernelSend, kernel_stream_version
 from buttersink.errors import (
     CorruptStreamError,
+    IsSnapshotError,
     MissingError,
     PausedError,
     RefusedError,
     TransferError,
     UnfaithfulStreamError,
-    UsageError,
 )
 from buttersink.model import Certainty, Size, StreamOptions
 from buttersink.stores.catalogue import Catalogue, make_catalogue
@@ -98,7 +98,7 @@ class BtrfsSource(SubvolumeEnd, StayingEnd):
                 )
             if self._catalogue.directory_is_snapshot:
                 alone = path.rstrip("/")
-                raise UsageError(
+                raise IsSnapshotError(
                     f"{path} is itself a snapshot, not a directory of snapshots",
                     f"to mean this one snapshot, leave out the slash at the end: {alone}",
                 )
