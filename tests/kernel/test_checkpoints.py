@@ -103,7 +103,17 @@ def of_another_name(backup: Path) -> None:
     path.rename(path.with_name("mark-77.json"))
 
 
+def of_somebody_else(backup: Path) -> None:
+    os.chown(record(backup).parent, 1, -1)
+
+
+def open_to_others(backup: Path) -> None:
+    record(backup).parent.chmod(0o777)
+
+
 UNUSABLE: list[Callable[[Path], None]] = [
+    of_somebody_else,
+    open_to_others,
     torn,
     emptied,
     garbage,
@@ -209,3 +219,13 @@ def test_what_is_hidden_by_a_mount_keeps_nobody_from_the_rest(snaps: Path, fs_b:
     finally:
         run_program("umount", top / "below")
     assert (finished.failed, finished.transferred) == (0, len(NAMES))
+
+
+def test_one_stays_while_something_is_in_the_way_of_its_snapshot(snaps: Path, backup: Path) -> None:
+    before = kept_bytes(backup)
+    (backup / FIRST).touch()
+
+    finished, _, _ = run(snaps, backup)
+
+    assert finished.failed
+    assert kept_bytes(backup) == before

@@ -1,0 +1,80 @@
+"""A disk that loses what is written to it, after it has taken it: no snapshot comes of that."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buttersink.errors import TransferError
+from buttersink.model import Diff, Receiver, StreamOptions
+from buttersink.receiving import Pace
+from buttersink.stores.btrfs import BtrfsStore
+from buttersink.transfer import pump
+from support.kernel_calls import create_subvolume, snapshot_read_only
+from support.loopfs import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.loopfs import LoopFs
+
+MIB = 1 << 20
+OPTIONS = StreamOptions(version=2)
+
+
+@pytest.fixture
+def losing(scratch: Path) -> Iterator[Path]:
+    """Return a file system whose second disk, on which its data are, has no room for most of it."""
+    room, top = scratch / "room", scratch / "losing"
+    room.mkdir()
+    top.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=40M", "none", room)
+    images = (scratch / "first", room / "second")
+    devices = []
+    try:
+        for image, size in zip(images, ("120M", "600M"), strict=True):
+            run("truncate", "--size", size, image)
+            devices.append(run("losetup", "--find", "--show", image).strip())
+        run("mkfs.btrfs", "-q", "-f", "-m", "single", "-d", "single", devices[0])
+        run("mount", devices[0], top)
+        try:
+            run("btrfs", "device", "add", "-K", "-f", devices[1], top)
+            yield top
+        finally:
+            run("umount", top)
+    finally:
+        for device in devices:
+            run("losetup", "--detach", device)
+        run("umount", room)
+
+
+@pytest.mark.parametrize("nbytes", [16 * MIB, 256 * MIB], ids=["with checkpoints", "without"])
+@pytest.mark.parametrize("receiver", list(Receiver), ids=lambda receiver: receiver.value)
+def test_what_was_lost_on_the_way_to_the_disk_is_no_snapshot(
+    fs_a: LoopFs, losing: Path, receiver: Receiver, nbytes: int
+) -> None:
+    create_subvolume(fs_a.path / "live")
+    (fs_a.path / "live" / "large").write_bytes(os.urandom(90 * MIB))
+    (fs_a.path / "snaps").mkdir()
+    snapshot_read_only(fs_a.path / "live", fs_a.path / "snaps" / "1")
+    (losing / "backup").mkdir()
+    with (
+        closing(BtrfsStore(f"{fs_a.path}/snaps/")) as source,
+        closing(
+            BtrfsStore(f"{losing}/backup/", receiver=receiver, pace=Pace(nbytes=nbytes))
+        ) as sink,
+    ):
+        (snapshot,) = source.inventory().snapshots
+        diff = Diff(snapshot.uuid)
+        with (
+            pytest.raises(TransferError),
+            sink.receive(diff, "1", OPTIONS) as writer,
+            source.send(diff, OPTIONS) as reader,
+        ):
+            pump(reader, writer, progress=lambda _: None)
+        assert sink.inventory().snapshots == ()
+    assert not (losing / "backup" / "1").exists()
