@@ -10,7 +10,8 @@ import pytest
 
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind, encode_frame
-from buttersink.wire.messages import Listed, PartialFacts, SizeFacts, encode
+from buttersink.wire.messages import Listed, encode
+from buttersink.wire.values import PartialFacts, SizeFacts
 from support.picture import assert_unchanged, assert_untouched, picture
 from support.served_worlds import made_stream
 from support.server_lies import (

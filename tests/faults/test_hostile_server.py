@@ -8,7 +8,8 @@ import pytest
 
 from buttersink.wire import messages
 from buttersink.wire.frames import MAX_DATA, PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import Done, Failure, NoSize, ProblemFacts, SizeFacts, encode
+from buttersink.wire.messages import Done, encode
+from buttersink.wire.values import Failure, NoSize, ProblemFacts, SizeFacts
 from support.picture import assert_untouched, picture
 from support.served_worlds import made_stream
 from support.server_lies import (

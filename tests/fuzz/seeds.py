@@ -19,7 +19,7 @@ from buttersink.stream.format import (
     encode_command,
     encode_stream_header,
 )
-from buttersink.wire import messages
+from buttersink.wire import messages, values
 from buttersink.wire.frames import (
     HEADER,
     MAX_MESSAGE,
@@ -57,14 +57,14 @@ if TYPE_CHECKING:
 _WHOLE: Final = 256
 """A size of parts that leaves most inputs in a few."""
 
-_OPTIONS: Final = messages.Options(version=2, compressed=True)
-_DIFF: Final = messages.DiffAsked(to=TO, parent=PARENT, limit=1 << 30)
-_FAILURE: Final = messages.Failure(kind="MissingError", message=b"no \xff here", hint=b"look")
+_OPTIONS: Final = values.Options(version=2, compressed=True)
+_DIFF: Final = values.DiffAsked(to=TO, parent=PARENT, limit=1 << 30)
+_FAILURE: Final = values.Failure(kind="MissingError", message=b"no \xff here", hint=b"look")
 
 REQUESTS: Final[tuple[messages.AnyRequest, ...]] = (
     messages.ListSnapshots(),
     messages.FindParents(uuids=(TO, PARENT)),
-    messages.Measure(diffs=(_DIFF, messages.DiffAsked(to=TO, parent=None)), options=_OPTIONS),
+    messages.Measure(diffs=(_DIFF, values.DiffAsked(to=TO, parent=None)), options=_OPTIONS),
     messages.RecallSizes(uuids=(TO,)),
     messages.FindTaken(paths=(b"day/1", b"\xff\n")),
     messages.AskSpace(),
@@ -80,7 +80,7 @@ REQUESTS: Final[tuple[messages.AnyRequest, ...]] = (
     messages.Clean(path=b"day/2.part", uuid=None),
 )
 
-_SNAPSHOT: Final = messages.SnapshotFacts(
+_SNAPSHOT: Final = values.SnapshotFacts(
     uuid=TO,
     paths=(b"day/1", b"\xff\n"),
     created=datetime(2024, 2, 29, 12, 30, tzinfo=UTC),
@@ -120,25 +120,25 @@ ANSWERS: Final = (
         messages.Found(
             snapshots=(_SNAPSHOT,),
             partials=(
-                messages.PartialFacts(
+                values.PartialFacts(
                     path=b"day/2.part", uuid=TO, nbytes=None, guarded=b"busy", link=False
                 ),
             ),
-            problems=(messages.ProblemFacts(path=b"odd", message=b"twice"),),
+            problems=(values.ProblemFacts(path=b"odd", message=b"twice"),),
         ),
     ),
     (
         Kind.ITEMS,
         messages.Measured(
             sizes=(
-                messages.SizeFacts(nbytes=1 << 33, certainty="exact"),
-                messages.NoSize(failure=_FAILURE),
+                values.SizeFacts(nbytes=1 << 33, certainty="exact"),
+                values.NoSize(failure=_FAILURE),
             )
         ),
     ),
     (
         Kind.ITEMS,
-        messages.Recalled(sizes=(messages.RecordedSize(to=TO, parent=None, nbytes=9),)),
+        messages.Recalled(sizes=(values.RecordedSize(to=TO, parent=None, nbytes=9),)),
     ),
     (Kind.REPLY, messages.Done(free_bytes=1 << 35)),
     (Kind.REPLY, messages.Listed(writable=2, outside=True)),
@@ -187,7 +187,7 @@ def _wire_seeds() -> Iterator[tuple[str, FuzzInput]]:
     number = wire_target.KINDS.index(Kind.ITEMS)
     outside = messages.Found(snapshots=(structs.replace(_SNAPSHOT, paths=(b"day/../../up",)),))
     yield "items-outside", FuzzInput(number, _WHOLE, messages.encode(outside))
-    unsure = messages.Measured(sizes=(messages.SizeFacts(nbytes=1, certainty="who knows"),))
+    unsure = messages.Measured(sizes=(values.SizeFacts(nbytes=1, certainty="who knows"),))
     yield "items-unsure", FuzzInput(number, _WHOLE, messages.encode(unsure))
 
 

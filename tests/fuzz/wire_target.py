@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from buttersink.errors import ButterSinkError, ProtocolError
-from buttersink.wire import facts, messages
+from buttersink.wire import facts, messages, values
 from buttersink.wire.frames import (
     PREAMBLE,
     Beginning,
@@ -35,7 +35,7 @@ ANSWERS: Final[Mapping[Kind, tuple[type, ...]]] = {
         messages.Ready,
         messages.Received,
     ),
-    Kind.ERROR: (messages.Failure,),
+    Kind.ERROR: (values.Failure,),
     Kind.PROGRESS: (messages.Progress,),
 }
 """What the payloads of each kind are read as, but for requests."""
@@ -150,7 +150,7 @@ def _take_facts(answer: object) -> None:
         case messages.Measured():
             for size in answer.sizes:
                 facts.size_message(facts.as_size(size))
-        case messages.Failure():
+        case values.Failure():
             error = facts.as_error(answer)
             assert isinstance(error, ButterSinkError)
             facts.failure_message(error)

@@ -13,12 +13,8 @@ import pytest
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind, encode_frame
-from buttersink.wire.messages import (
-    MAX_ASKED,
-    DiffAsked,
-    Done,
-    Ready,
-)
+from buttersink.wire.messages import Done, Ready
+from buttersink.wire.values import MAX_ASKED, DiffAsked
 from support.picture import assert_unchanged, assert_untouched, picture
 from support.raw_client import RawClient, hello, raw_request, server_arguments
 from support.senseless import (

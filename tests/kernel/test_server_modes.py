@@ -11,10 +11,11 @@ import pytest
 
 from buttersink.model import Mode
 from buttersink.stream.format import Command
-from buttersink.wire import messages
+from buttersink.wire import messages, values
 from buttersink.wire.frames import Kind
-from buttersink.wire.messages import AnyRequest, DiffAsked, Done
+from buttersink.wire.messages import AnyRequest, Done
 from buttersink.wire.modes import LEAST_MODE
+from buttersink.wire.values import DiffAsked
 from support.kernel_calls import create_subvolume
 from support.picture import assert_unchanged, assert_untouched, picture
 from support.raw_client import RawClient
@@ -91,7 +92,7 @@ def finds_the_parent(world: ServedWorld, answer: Answer) -> None:
 
 def measures(_: ServedWorld, answer: Answer) -> None:
     ((size,),) = [part.sizes for part in answer.all_of(messages.Measured)]
-    assert isinstance(size, messages.SizeFacts)
+    assert isinstance(size, values.SizeFacts)
     assert size.nbytes > 0
 
 

@@ -15,7 +15,8 @@ import pytest
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import Done, Failure, decode
+from buttersink.wire.messages import Done, decode
+from buttersink.wire.values import Failure
 from support.kernel_calls import create_subvolume
 from support.picture import assert_unchanged, picture
 from support.raw_client import RawClient, hello, server_arguments

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from buttersink.model import Mode
-from buttersink.wire import messages
+from buttersink.wire import messages, values
 from buttersink.wire.frames import Kind
-from buttersink.wire.messages import DiffAsked, Done
+from buttersink.wire.messages import Done
+from buttersink.wire.values import DiffAsked
 from support.kernel_calls import snapshot_read_only
 from support.loopfs import run
 from support.served_worlds import OPTIONS, ServedWorld, made_stream, make_served_world, receive
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from buttersink.wire.messages import SnapshotFacts
+    from buttersink.wire.values import SnapshotFacts
     from conftest import MakeFs
     from support.raw_client import Answer, RawClient
 
@@ -152,7 +153,7 @@ def test_what_is_outside_is_as_good_as_missing(world: ServedWorld, parent: str |
             adopted = [client.ask(messages.Adopt(uuid=u, path=b"x")).failure for u in uuids]
             deleted = [client.ask(messages.Delete(uuid=u, path=b"x")).failure for u in uuids]
             released = [client.ask(messages.Release(uuid=u)).failure for u in uuids]
-            failures = [[s.failure for s in sizes if isinstance(s, messages.NoSize)]]
+            failures = [[s.failure for s in sizes if isinstance(s, values.NoSize)]]
             for pair in (*failures, sends, adopted, deleted, released):
                 outside, missing = pair
                 assert outside.kind == missing.kind == "MissingError"
@@ -169,7 +170,7 @@ def test_a_stream_may_be_sent_on_what_the_client_knows_outside(
         answer = sent(client, world.one, base)
         assert answer.end.kind is Kind.END
         (size,) = measured(client, DiffAsked(to=world.one, parent=base))
-        assert isinstance(size, messages.SizeFacts)
+        assert isinstance(size, values.SizeFacts)
         client.end()
         assert_silent(client, world, besides=[parent])
     assert size.nbytes == len(answer.data)
@@ -206,7 +207,7 @@ class TestWhatHasHappenedToAParentOutside:
         """Use a parent in all ways; return what the server says."""
         diff = DiffAsked(to=world.one, parent=parent)
         (size,) = measured(client, diff)
-        assert isinstance(size, messages.NoSize)
+        assert isinstance(size, values.NoSize)
         uuid = uuid4()
         stream = made_stream(uuid, parent)
         received = client.upload(receive(uuid, "new", parent=parent), stream)
@@ -239,7 +240,7 @@ class TestWhatHasHappenedToAParentOutside:
             (size,) = measured(client, DiffAsked(to=world.one, parent=twin))
             client.end()
             assert_silent(client, world)
-        assert isinstance(size, messages.NoSize)
+        assert isinstance(size, values.NoSize)
         assert failure.message == size.failure.message
         assert b"could not be told apart" in failure.message
 

@@ -11,7 +11,8 @@ import pytest
 from buttersink.model import Mode
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind
-from buttersink.wire.messages import Done, Failure, Ready, decode
+from buttersink.wire.messages import Done, Ready, decode
+from buttersink.wire.values import Failure
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.picture import assert_unchanged, picture
 from support.raw_client import RawClient

@@ -17,7 +17,8 @@ from buttersink.stream.format import (
 )
 from buttersink.wire import messages
 from buttersink.wire.frames import Kind
-from buttersink.wire.messages import DiffAsked, Done, Options, Ready
+from buttersink.wire.messages import Done, Ready
+from buttersink.wire.values import DiffAsked, Options
 from support.picture import assert_untouched, picture
 from support.served_worlds import (
     ServedWorld,

@@ -20,12 +20,12 @@ from buttersink.wire.messages import (
     NEWEST_VERSION,
     OLDEST_VERSION,
     ClientHello,
-    Failure,
     Ready,
     ServerHello,
     decode,
     encode,
 )
+from buttersink.wire.values import Failure
 from support.command import Run
 from support.processes import PATIENCE_SECONDS
 

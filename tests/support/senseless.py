@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink.wire import messages
 from buttersink.wire.frames import MAX_DATA, MAX_MESSAGE, PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import (
-    MAX_ASKED,
-    ClientHello,
-    Done,
-    encode,
-)
+from buttersink.wire.messages import ClientHello, Done, encode
+from buttersink.wire.values import MAX_ASKED
 from support.raw_client import HELLO, raw_request
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 from buttersink.model import Mode
 from buttersink.stream.format import Attribute, Command, encode_command
-from buttersink.wire.messages import DiffAsked, Options, Receive, Received
+from buttersink.wire.messages import Receive, Received
+from buttersink.wire.values import DiffAsked, Options
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import LoopFs, run, scratch_root
 from support.picture import picture

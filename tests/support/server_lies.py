@@ -12,20 +12,15 @@ from uuid import UUID
 from buttersink.version import __version__
 from buttersink.wire import messages
 from buttersink.wire.frames import PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import (
-    Done,
+from buttersink.wire.messages import Done, Found, Listed, Measured, ServerHello, encode
+from buttersink.wire.values import (
     Failure,
-    Found,
-    Listed,
-    Measured,
     NoSize,
     Options,
     PartialFacts,
     ProblemFacts,
-    ServerHello,
     SizeFacts,
     SnapshotFacts,
-    encode,
 )
 from support.command import Run
 from support.fake_server import FakeServer

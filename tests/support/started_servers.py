@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from buttersink.model import Mode
 from buttersink.wire.frames import PREAMBLE, Kind, encode_frame
-from buttersink.wire.messages import Failure, decode
+from buttersink.wire.messages import decode
+from buttersink.wire.values import Failure
 from support.raw_client import HELLO, RawClient, server_arguments
 
 if TYPE_CHECKING:

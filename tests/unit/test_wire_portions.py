@@ -14,8 +14,9 @@ from buttersink.errors import ProtocolError
 from buttersink.model import Snapshot
 from buttersink.wire.facts import as_snapshots, snapshot_messages
 from buttersink.wire.frames import MAX_MESSAGE
-from buttersink.wire.messages import MAX_ASKED, FindTaken, Found, decode_request, encode
+from buttersink.wire.messages import FindTaken, Found, decode_request, encode
 from buttersink.wire.portions import portions
+from buttersink.wire.values import MAX_ASKED
 
 UUIDS = st.integers(1, 5).map(lambda number: UUID(int=number))
 

@@ -11,7 +11,7 @@ from buttersink.errors import ButterSinkError, MissingError, ProtocolError, Refu
 from buttersink.link import LinkEndedError, LinkStalledError
 from buttersink.model import Measurement, Mode, Size
 from buttersink.server.complaints import complain, described
-from buttersink.wire import messages
+from buttersink.wire import messages, values
 from buttersink.wire.facts import (
     as_diff,
     as_options,
@@ -212,7 +212,7 @@ class Session:
 
     def _recall(self, uuids: Sequence[UUID]) -> None:
         sizes = (
-            messages.RecordedSize(to=diff.to, parent=diff.parent, nbytes=size.nbytes)
+            values.RecordedSize(to=diff.to, parent=diff.parent, nbytes=size.nbytes)
             for diff, size in self._store.recorded_by_uuid(uuids).items()
         )
         self._send_items(sizes, lambda batch: messages.Recalled(sizes=batch))

@@ -21,7 +21,7 @@ from buttersink.model import (
     Span,
     StreamOptions,
 )
-from buttersink.wire.messages import (
+from buttersink.wire.values import (
     CheckpointFacts,
     DiffAsked,
     Failure,

@@ -11,7 +11,6 @@ other messages may change with the version, which is the newest that both sides 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
@@ -21,19 +20,27 @@ from msgspec import Meta
 from buttersink.errors import ProtocolError
 from buttersink.model import Receiver
 from buttersink.receiving import CHECKPOINT_BYTES
+from buttersink.wire.values import (
+    MAX_ASKED,
+    Count,
+    DiffAsked,
+    NoSize,
+    Options,
+    PartialFacts,
+    Path,
+    Place,
+    ProblemFacts,
+    RecordedSize,
+    SizeFacts,
+    SnapshotFacts,
+    Word,
+)
 
 OLDEST_VERSION: Final = 2
 NEWEST_VERSION: Final = 2
 """Version 1 was that of the third alpha release, which could not go on with a stream."""
 
-_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_Path = Annotated[bytes, Meta(max_length=64 << 10)]
-_Text = Annotated[bytes, Meta(max_length=256 << 10)]
-_Time = Annotated[datetime, Meta(tz=True)]
-_Word = Annotated[str, Meta(max_length=200)]
 
-MAX_ASKED: Final = 100_000
-"""Of how many things one request may ask: the server does nothing else meanwhile."""
 _Uuids = Annotated[tuple[UUID, ...], Meta(max_length=MAX_ASKED)]
 
 
@@ -46,9 +53,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
         newest: The newest.
     """
 
-    release: _Word
-    oldest: _Count
-    newest: _Count
+    release: Word
+    oldest: Count
+    newest: Count
 
 
 class ClientHello(Hello, frozen=True, kw_only=True):
@@ -62,15 +69,8 @@ class ClientHello(Hello, frozen=True, kw_only=True):
     """
 
     stall_seconds: float
-    receiver: _Word = Receiver.OWN.value
-    checkpoint_bytes: _Count = CHECKPOINT_BYTES
-
-
-class Options(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.StreamOptions`."""
-
-    version: Annotated[int, Meta(ge=1, le=2**32 - 1)]
-    compressed: bool
+    receiver: Word = Receiver.OWN.value
+    checkpoint_bytes: Count = CHECKPOINT_BYTES
 
 
 class ServerHello(Hello, frozen=True, kw_only=True):
@@ -87,10 +87,10 @@ class ServerHello(Hello, frozen=True, kw_only=True):
     """
 
     mode: Annotated[str, Meta(pattern="^[raw]\\Z")]
-    directory: _Path
+    directory: Path
     missing: bool
-    realm: _Word
-    place: _Path
+    realm: Word
+    place: Path
     makes: Options
     accepts: Options | None
 
@@ -115,14 +115,6 @@ class FindParents(Request, frozen=True, tag="parents"):
     uuids: _Uuids
 
 
-class DiffAsked(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Diff`; with the limit of `Source.measure`."""
-
-    to: UUID
-    parent: UUID | None
-    limit: _Count | None = None
-
-
 class Measure(Request, frozen=True, tag="measure"):
     """`Source.measure_each`: some `Measured`, then `Done`."""
 
@@ -139,25 +131,11 @@ class RecallSizes(Request, frozen=True, tag="recorded_sizes"):
 class FindTaken(Request, frozen=True, tag="taken"):
     """`Sink.taken`: `Taken`."""
 
-    paths: Annotated[tuple[_Path, ...], Meta(max_length=MAX_ASKED)]
+    paths: Annotated[tuple[Path, ...], Meta(max_length=MAX_ASKED)]
 
 
 class AskSpace(Request, frozen=True, tag="free_bytes"):
     """`Sink.free_bytes`: `Done`."""
-
-
-class SpanFacts(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Span`."""
-
-    end: _Count
-    digest: Annotated[bytes, Meta(max_length=64)]
-
-
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Position`."""
-
-    plain_bytes: _Count
-    spans: Annotated[tuple[SpanFacts, ...], Meta(min_length=1, max_length=MAX_ASKED)]
 
 
 class Send(Request, frozen=True, tag="send"):
@@ -191,10 +169,10 @@ class Receive(Request, frozen=True, tag="receive"):
     """`Sink.receive`: `Ready`, then the client sends DATA and END; then `Received`."""
 
     diff: DiffAsked
-    path: _Path
+    path: Path
     options: Options
     link: bool
-    expected: _Count | None = None
+    expected: Count | None = None
     fresh: bool = False
 
 
@@ -202,7 +180,7 @@ class Adopt(Request, frozen=True, tag="adopt"):
     """`Sink.adopt` of the snapshot with this identity: `Done`."""
 
     uuid: UUID
-    path: _Path
+    path: Path
 
 
 class Release(Request, frozen=True, tag="release"):
@@ -219,13 +197,13 @@ class Delete(Request, frozen=True, tag="delete"):
     """`Sink.delete`: `Done`."""
 
     uuid: UUID
-    path: _Path
+    path: Path
 
 
 class Clean(Request, frozen=True, tag="clean"):
     """`Sink.clean` of the partial that is listed so: `Done`."""
 
-    path: _Path
+    path: Path
     uuid: UUID | None
 
 
@@ -251,80 +229,6 @@ AnyRequest = (
 
 
 # What a server answers
-
-
-class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """An error: the name of its class in `errors`, and what a person is told."""
-
-    kind: _Word
-    message: _Text
-    hint: _Text
-
-
-class SnapshotFacts(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Snapshot`."""
-
-    uuid: UUID
-    paths: tuple[_Path, ...]
-    created: _Time
-    received: bool
-    generation: _Count
-    origin_generation: _Count
-    lineage: _Word | None
-    parent_uuid: UUID | None
-    ancestor: UUID | None
-    metadata_bytes: _Count
-    total: _Count | None
-    exclusive: _Count | None
-
-
-class CheckpointFacts(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Checkpoint`."""
-
-    to: UUID
-    parent: UUID | None
-    options: Options
-    position: Place
-    expected: _Count | None
-
-
-class PartialFacts(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Partial`."""
-
-    path: _Path
-    uuid: UUID | None
-    nbytes: _Count | None
-    guarded: _Text
-    link: bool
-    checkpoint: CheckpointFacts | None = None
-
-
-class ProblemFacts(msgspec.Struct, frozen=True, array_like=True):
-    """See `model.Problem`."""
-
-    path: _Path
-    message: _Text
-
-
-class SizeFacts(msgspec.Struct, frozen=True, array_like=True, tag="size"):
-    """See `model.Size`."""
-
-    nbytes: _Count
-    certainty: _Word
-
-
-class NoSize(msgspec.Struct, frozen=True, array_like=True, tag="none"):
-    """What stands in the place of a size that could not be measured."""
-
-    failure: Failure
-
-
-class RecordedSize(msgspec.Struct, frozen=True, array_like=True):
-    """A size that was written down some time."""
-
-    to: UUID
-    parent: UUID | None
-    nbytes: _Count
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -354,7 +258,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
         free_bytes: `Sink.free_bytes` at this moment.
     """
 
-    free_bytes: _Count | None = None
+    free_bytes: Count | None = None
 
 
 class Listed(Done, frozen=True, kw_only=True):
@@ -364,14 +268,14 @@ class Listed(Done, frozen=True, kw_only=True):
         outside: Whether there are snapshots outside the directory, for `FindParents`.
     """
 
-    writable: _Count
+    writable: Count
     outside: bool
 
 
 class Taken(Done, frozen=True, kw_only=True):
     """Which of the paths are taken, by their place in the request."""
 
-    indices: tuple[_Count, ...]
+    indices: tuple[Count, ...]
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -383,13 +287,13 @@ class Ready(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """How much of the stream was taken, as `Writer.plain_bytes` counts."""
 
-    plain_bytes: _Count
+    plain_bytes: Count
 
 
 class Received(Done, frozen=True, kw_only=True):
     """The snapshot is in place."""
 
-    plain_bytes: _Count
+    plain_bytes: Count
 
 
 _T = TypeVar("_T")

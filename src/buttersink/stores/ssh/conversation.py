@@ -10,7 +10,8 @@ from buttersink.link import LinkEndedError, LinkStalledError
 from buttersink.stores.ssh.faults import AGAIN
 from buttersink.wire.facts import as_error
 from buttersink.wire.frames import Frame, Kind
-from buttersink.wire.messages import Failure, Request, decode, encode
+from buttersink.wire.messages import Request, decode, encode
+from buttersink.wire.values import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
