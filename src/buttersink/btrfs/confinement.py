@@ -11,6 +11,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from buttersink.btrfs.libc import checked, libc
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,8 +26,6 @@ _CLONE_FS: Final = 0x00000200
 _CLONE_NEWNS: Final = 0x00020000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1 << 5, 1 << 12, 1 << 14, 1 << 18
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def start_confined(directory_fd: int, start: Callable[[], Started]) -> Started:
@@ -43,7 +43,7 @@ def start_confined(directory_fd: int, start: Callable[[], Started]) -> Started:
     def run() -> None:
         try:
             # A working directory of its own, as `_enter` changes it.
-            _check(_libc.unshare(_CLONE_FS))
+            checked(libc.unshare(_CLONE_FS))
             _enter(directory_fd)
             result.append(start())
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for this
@@ -79,7 +79,7 @@ def _enter(directory_fd: int) -> None:
     # The kernel carries the working directory over to the new mounts. A descriptor would still
     # belong to the old ones.
     os.fchdir(directory_fd)
-    _check(_libc.unshare(_CLONE_NEWNS))
+    checked(libc.unshare(_CLONE_NEWNS))
     there = CONFINED_PATH.encode()
     _mount(None, b"/", _MS_REC | _MS_PRIVATE)
     _mount(b".", there, _MS_BIND)
@@ -87,10 +87,4 @@ def _enter(directory_fd: int) -> None:
 
 
 def _mount(source: bytes | None, target: bytes, flags: int) -> None:
-    _check(_libc.mount(source, target, None, ctypes.c_ulong(flags), None))
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(libc.mount(source, target, None, ctypes.c_ulong(flags), None))

@@ -11,6 +11,8 @@ import os
 import struct
 from typing import Final
 
+from buttersink.btrfs.libc import checked, libc
+
 _NR_OPENAT2: Final = 437
 """On all architectures that Python runs on but alpha (include/uapi/asm-generic/unistd.h)."""
 
@@ -42,8 +44,7 @@ _FS_IOC_SETFLAGS: Final = 1 << 30 | _LONG << 16 | ord("f") << 8 | 2
 assert _CLONE_RANGE.size == 32  # noqa: S101 - a wrong layout must not survive the import
 assert _INO_LOOKUP_ARGS.size == 4096  # noqa: S101 - likewise
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_openat2 = _libc.syscall
+_openat2 = libc.syscall
 _openat2.restype = ctypes.c_long
 _openat2.argtypes = (
     ctypes.c_long,
@@ -90,9 +91,7 @@ def lookup_inode(fd: int, inode: int) -> bytes:
     CAP_SYS_ADMIN. ENOENT if there is no such inode, or it has no name (any more).
     """
     args = ctypes.create_string_buffer(_INO_LOOKUP_ARGS.pack(0, inode, b""), _INO_LOOKUP_ARGS.size)
-    if _libc.ioctl(fd, ctypes.c_ulong(_IOC_INO_LOOKUP), args) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    checked(libc.ioctl(fd, ctypes.c_ulong(_IOC_INO_LOOKUP), args))
     name: bytes = _INO_LOOKUP_ARGS.unpack(args.raw)[2]
     return name.partition(b"\0")[0].removesuffix(b"/")
 

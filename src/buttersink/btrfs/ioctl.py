@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from buttersink.btrfs.libc import checked, libc
+
 _MAGIC: Final = 0x94
 _WRITE, _READ = 1, 2
 
@@ -69,8 +71,6 @@ ROOT_DIRECTORY_INODE: Final = 256
 _FILEID_BTRFS_WITHOUT_PARENT: Final = 0x4D
 _RENAME_NOREPLACE: Final = 1
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-
 
 @dataclass(frozen=True, slots=True)
 class SubvolumeInfo:
@@ -93,9 +93,7 @@ def _ioctl(fd: int, request: int, args: bytes) -> None:
     # Not fcntl.ioctl: with more than 1024 bytes it keeps all other threads waiting as long as the
     # kernel takes (Modules/fcntlmodule.c), and one of them has to tell the far side that we live.
     buffer = ctypes.create_string_buffer(args, len(args))
-    if _libc.ioctl(fd, ctypes.c_ulong(request), buffer) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(libc.ioctl(fd, ctypes.c_ulong(request), buffer))
 
 
 def optional_uuid(raw: bytes) -> UUID | None:
@@ -177,9 +175,7 @@ class SendRequest:
         Raises:
             OSError: As the kernel gives it; EBADF also if it had to begin anew.
         """
-        if _libc.ioctl(subvolume_fd, ctypes.c_ulong(_IOC_SEND), self._args) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
+        checked(libc.ioctl(subvolume_fd, ctypes.c_ulong(_IOC_SEND), self._args))
 
 
 def create_subvolume(directory_fd: int, name: bytes) -> None:
@@ -232,9 +228,7 @@ def sync_surely(fd: int) -> None:
     Told once for each descriptor (syncfs(2); since Linux 5.8). No ioctl of btrfs, nor making a
     snapshot, tells of data that writing back has lost.
     """
-    if _libc.syncfs(fd) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(libc.syncfs(fd))
 
 
 def open_subvolume(any_fd: int, treeid: int) -> int:
@@ -247,15 +241,10 @@ def open_subvolume(any_fd: int, treeid: int) -> int:
         _FILE_HANDLE.pack(20, _FILEID_BTRFS_WITHOUT_PARENT, ROOT_DIRECTORY_INODE, treeid, 0),
         _FILE_HANDLE.size,
     )
-    fd: int = _libc.open_by_handle_at(any_fd, handle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if fd < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return fd
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return checked(libc.open_by_handle_at(any_fd, handle, flags))
 
 
 def rename_new(directory_fd: int, old: bytes, new: bytes) -> None:
     """Rename within one directory; EEXIST if `new` is there (a plain rename would replace it)."""
-    if _libc.renameat2(directory_fd, old, directory_fd, new, _RENAME_NOREPLACE) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(libc.renameat2(directory_fd, old, directory_fd, new, _RENAME_NOREPLACE))

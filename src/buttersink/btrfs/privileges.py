@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from typing import TYPE_CHECKING, Final
+
+from buttersink.btrfs.libc import checked, libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +31,6 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _LAST: Final = 63
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-
 
 def keep_only(capabilities: Iterable[int]) -> None:
     """Give up all capabilities of this process but some; it can't get any back by a program.
@@ -46,18 +45,12 @@ def keep_only(capabilities: Iterable[int]) -> None:
     for number in range(_LAST + 1):
         if number not in kept:
             # Needs CAP_SETPCAP. It is a second wall only: no program will be run anyway.
-            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     header = _HEADER.pack(_VERSION_3, 0)
     sets = ctypes.create_string_buffer(_SETS.size)
-    _check(_libc.capget(header, sets))
+    checked(libc.capget(header, sets))
     _, permitted_low, _, _, permitted_high, _ = _SETS.unpack(sets.raw)
     wanted = sum(1 << number for number in kept)
     low, high = permitted_low & wanted, permitted_high & (wanted >> 32)
-    _check(_libc.capset(header, _SETS.pack(low, low, 0, high, high, 0)))
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(libc.capset(header, _SETS.pack(low, low, 0, high, high, 0)))

@@ -72,29 +72,25 @@ def position_of(mark: Mark, before: Position | None) -> Position:
     return Position(plain_bytes=mark.plain_bytes, spans=(*earlier, Span(mark.nbytes, mark.digest)))
 
 
-def save(work_fd: int, received_fd: int, checkpoint: Checkpoint, mark: Mark) -> Saved:
+def save(work_fd: int, received_fd: int, checkpoint: Checkpoint, mark: Mark) -> None:
     """Keep what has been received so far; older checkpoints go.
 
     Args:
         work_fd: The hidden subvolume.
         received_fd: The subvolume in it that is being received; nobody is writing to it now.
-        checkpoint: What it is.
+        checkpoint: What it is; farther than those that are there.
         mark: Where its receiver stopped.
 
     Raises:
         OSError: There is no room, say; older checkpoints are there still.
     """
     name = b"mark-%d" % mark.nbytes
-    saved = Saved(name=name, checkpoint=checkpoint, after=mark)
-    found = {other.name for other in _saved(work_fd)}
-    if name not in found:
-        _remove(work_fd, name)  # half of one
-        _write_record(work_fd, name, saved)
-        ioctl.create_snapshot(work_fd, name, source_fd=received_fd, readonly=True)
+    _remove(work_fd, name)  # what is left of one
+    _write_record(work_fd, name, Saved(name=name, checkpoint=checkpoint, after=mark))
+    ioctl.create_snapshot(work_fd, name, source_fd=received_fd, readonly=True)
     for older in mark_names(work_fd):
         if older != name:
             _remove(work_fd, older)
-    return saved
 
 
 def load(work_fd: int) -> Saved | None:

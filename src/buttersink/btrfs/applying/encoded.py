@@ -11,6 +11,7 @@ import errno
 import os
 from typing import Final
 
+from buttersink.btrfs.libc import libc
 from buttersink.errors import CorruptStreamError, TransferError
 from buttersink.stream.unpacking import MAX_UNPACKED, unpack
 
@@ -58,8 +59,6 @@ class _EncodedIoArgs(ctypes.Structure):
 
 
 assert ctypes.sizeof(_EncodedIoArgs) == 128  # noqa: S101 - a wrong layout must not survive the import
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def write_encoded(
@@ -115,7 +114,7 @@ def write_encoded(
         unencoded_offset=unencoded_offset,
         compression=compression,
     )
-    if _libc.ioctl(fd, ctypes.c_ulong(_IOC_ENCODED_WRITE), ctypes.byref(args)) >= 0:
+    if libc.ioctl(fd, ctypes.c_ulong(_IOC_ENCODED_WRITE), ctypes.byref(args)) >= 0:
         return
     error = ctypes.get_errno()
     if error not in _REFUSALS:

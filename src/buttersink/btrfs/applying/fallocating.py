@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from typing import Final
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
+from buttersink.btrfs.libc import checked, libc
+
+_fallocate = libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -23,6 +22,4 @@ def fallocate(fd: int, mode: int, *, offset: int, size: int) -> None:
     Raises:
         OSError: As the kernel gave it.
     """
-    if _fallocate(fd, mode, offset, size) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    checked(_fallocate(fd, mode, offset, size))

@@ -78,13 +78,13 @@ class Receiver:
         poll.register(self._stream_fd, select.POLLIN)
         poll.register(self._control.fileno(), select.POLLIN)
         while True:
-            # It may have been asked for while we asked for something: nothing more may come then.
+            # Not before what has come is applied. It may have been asked for while we asked for
+            # something, and nothing more may come then: so it doesn't wait for that.
             if self._mark_asked:
                 self._mark()
             ready = dict(poll.poll())
             if self._control.fileno() in ready:
                 self._hear_mark(self._control.hear()[0])
-                continue
             if self._stream_fd in ready:
                 count = os.readv(self._stream_fd, [self._buffer[self._filled :][:_READ_BYTES]])
                 if count == 0:

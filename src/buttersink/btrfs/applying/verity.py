@@ -10,6 +10,7 @@ import errno
 import os
 from typing import Final
 
+from buttersink.btrfs.libc import libc
 from buttersink.errors import TransferError
 
 _IOC_ENABLE_VERITY: Final = 0x40806685
@@ -33,8 +34,6 @@ class _EnableArg(ctypes.Structure):
 
 
 assert ctypes.sizeof(_EnableArg) == 128  # noqa: S101 - a wrong layout must not survive the import
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def enable_verity(
@@ -65,7 +64,7 @@ def enable_verity(
         sig_size=len(signature),
         sig_ptr=ctypes.addressof(signature_buffer) if signature else 0,
     )
-    if _libc.ioctl(fd, ctypes.c_ulong(_IOC_ENABLE_VERITY), ctypes.byref(arg)) >= 0:
+    if libc.ioctl(fd, ctypes.c_ulong(_IOC_ENABLE_VERITY), ctypes.byref(arg)) >= 0:
         return
     error = OSError(number := ctypes.get_errno(), os.strerror(number))
     if number in {errno.EOPNOTSUPP, errno.ENOTTY}:
