@@ -91,7 +91,7 @@ class Killer:
 
         Whatever is left of it must end by itself, and what has arrived must be whole.
         """
-        far, before = self._far, self._far.arrivals.leftovers()
+        far, before = self._far, self._far.arrivals.abandoned()
         with Background("--bwlimit", RATE, *ONCE, *far.command) as run:
             self._wait_for_moment(run)
             if found := far.wait_for(part, run):
@@ -102,7 +102,7 @@ class Killer:
             run.wait_for_all()
         far.arrivals.check()
         if part is not writer(far.route):
-            assert far.arrivals.leftovers() <= before, (part, done)
+            assert far.arrivals.abandoned() <= before, (part, done)
         assert_told(done, part, far)
         return done.status != 0
 
@@ -251,7 +251,7 @@ def interrupt_often(
                 upto = moment
             far.settle()
         arrived = far.arrivals.check()
-        assert not far.arrivals.leftovers()
+        assert not far.arrivals.abandoned()
         if interrupts == count:
             far.converge()
             return

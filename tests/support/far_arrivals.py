@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from support.processes import Background
     from support.ssh_ends import Shell
 
+_INIT = 1
+"""Whose children are those whose parents have ended."""
+
 
 class Route(Enum):
     """Which of the two ends is on another host."""
@@ -84,7 +87,7 @@ class FarArrivals:
 
     def pids(self, part: Part, run: Background) -> list[int]:
         """Return the processes that play a part in a run, as far as there are any now."""
-        receivers = {pid for pid in self._holders() if _is_receiver(pid)}
+        receivers = _receivers({run.pid, *self._holders()})
         match part:
             case Part.CLIENT:
                 return [run.pid]
@@ -111,7 +114,8 @@ class FarArrivals:
             for process in processes()
             if any(directory in b" ".join(_words(process.pid)) for directory in directories)
         }
-        return named | self._holders()
+        orphans = _receivers({_INIT})  # those end when they notice, or are listening still
+        return named | self._holders() | orphans
 
     def settle(self) -> None:
         """Wait until all that was started has ended, also what is not a child of ours."""
@@ -141,9 +145,29 @@ def _open_places(pid: int) -> set[tuple[int, int]]:
     return places
 
 
+def _receivers(starters: set[int]) -> set[int]:
+    """Return the processes that receive streams for one of these, which have started them."""
+    parents = {process.pid: process.parent for process in processes()}
+    found = set()
+    for pid, parent in parents.items():
+        above, chain = pid, set[int]()
+        while above in parents and above not in chain and above != _INIT:
+            chain.add(above)
+            above = parents[above]
+        if starters & {*chain, parent} and _is_receiver(pid):
+            found.add(pid)
+    return found
+
+
 def _is_receiver(pid: int) -> bool:
+    """Tell whether a process receives a stream: our program that makes such ones does not."""
     words = _words(pid)
-    return words[1:2] == [b"receive"] and b"--chroot" in words
+    if words[1:2] == [b"receive"] and b"--chroot" in words:
+        return True
+    with suppress(OSError):
+        confined = not os.path.samestat(Path(f"/proc/{pid}/root").stat(), Path("/").stat())
+        return confined and b"buttersink.btrfs.applying.main" in b" ".join(words)
+    return False
 
 
 def _words(pid: int) -> list[bytes]:
