@@ -82,8 +82,8 @@ def received_bytes(backup: Path) -> int:
     """Return how many bytes the files have of what is being received."""
     total = 0
     for top in backup.glob(".buttersink-*.part/new"):
-        for path in top.rglob("*"):
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # it changes all the time
+            for path in top.rglob("*"):
                 total += path.lstat().st_size
     return total
 
@@ -230,7 +230,7 @@ def test_stored_streams_are_gone_on_with(snaps: Path, backup: Path, tmp_path: Pa
     done = buttersink("--json", store, f"{backup}/")
 
     assert done.status == 0, done
-    assert done.named("transfer_done")[0]["resumed_bytes"] == kept
+    assert done.named("planned")[0]["steps"][0]["resumable"]["bytes"] >= kept
     for name in NAMES:
         whole.check(name, backup / name)
 
