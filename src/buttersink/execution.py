@@ -227,7 +227,10 @@ class _Run:
                 in_doubt = self._destination.lost
                 attempts.after(error, reached=self._reached)
             else:
-                again = max(0, done.resumed_bytes - step.resumed_bytes)  # had come in this very run
+                if done.stored_bytes is not None:
+                    return replace(done, seconds=time.monotonic() - start)
+                # What was not planned to be there had come in this very run.
+                again = max(0, done.resumed_bytes - step.resumed_bytes)
                 return replace(
                     done,
                     sent_bytes=done.sent_bytes + again,
