@@ -15,6 +15,7 @@ from buttersink.stores.btrfs import BtrfsStore
 from buttersink.transfer import pump
 from support.kernel_calls import create_subvolume, snapshot_read_only
 from support.loopfs import run
+from support.resuming import LONGEST_COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,8 @@ def test_what_was_lost_on_the_way_to_the_disk_is_no_snapshot(
     fs_a: LoopFs, losing: Path, receiver: Receiver, nbytes: int
 ) -> None:
     create_subvolume(fs_a.path / "live")
-    (fs_a.path / "live" / "large").write_bytes(os.urandom(90 * MIB))
+    data = os.urandom(90 * MIB)
+    (fs_a.path / "live" / "large").write_bytes(data)
     (fs_a.path / "snaps").mkdir()
     snapshot_read_only(fs_a.path / "live", fs_a.path / "snaps" / "1")
     (losing / "backup").mkdir()
@@ -76,5 +78,12 @@ def test_what_was_lost_on_the_way_to_the_disk_is_no_snapshot(
             source.send(diff, OPTIONS) as reader,
         ):
             pump(reader, writer, progress=lambda _: None)
-        assert sink.inventory().snapshots == ()
+        inventory = sink.inventory()
+    assert inventory.snapshots == ()
     assert not (losing / "backup" / "1").exists()
+    for partial in inventory.partials:
+        if partial.checkpoint is not None:
+            offset = partial.checkpoint.position.offset
+            kept = (losing / "backup" / partial.path / f"mark-{offset}" / "large").read_bytes()
+            assert data.startswith(kept)
+            assert len(kept) > offset - LONGEST_COMMAND

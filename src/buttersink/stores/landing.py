@@ -57,6 +57,8 @@ class Landing:
         """The work subvolume, locked; None while there is none of ours."""
         self._parent: UUID | None = None
         """What `btrfs receive` has as parent."""
+        self._lost: OSError | None = None
+        """Why what is being received will never be on the disk."""
 
     @property
     def work_fd(self) -> int:
@@ -91,6 +93,7 @@ class Landing:
 
     def go_on(self, saved: Saved) -> None:
         """Receive in what was saved, whatever else had come after that."""
+        self._lost = None
         _destroy_if_there(self.work_fd, RECEIVED_NAME)
         saved_fd = _open_directory(self.work_fd, saved.name)
         try:
@@ -235,13 +238,17 @@ class Landing:
         try:
             ioctl.sync_surely(self.work_fd)
         except OSError as error:
+            # The kernel tells of it once only, and what is lost stays lost.
+            self._lost = self._lost or error
+        if self._lost is not None:
             raise TransferError(
-                f"data was lost on the way to the disk: {error.strerror}",
+                f"data was lost on the way to the disk: {self._lost.strerror}",
                 "see dmesg; what has come since the last checkpoint is sent again",
-            ) from error
+            ) from self._lost
 
     def _begin(self) -> int:
         self.clear()
+        self._lost = None
         ioctl.create_subvolume(self._directory_fd, self._name)
         work_fd = self._claim()
         status = os.fstat(work_fd)
