@@ -18,7 +18,7 @@ from buttersink.btrfs import privileges
 from buttersink.btrfs.applying.receiver import CommandFailedError, Receiver
 from buttersink.btrfs.confinement import confine
 from buttersink.btrfs.control import Control, ControlEndedError
-from buttersink.errors import ButterSinkError
+from buttersink.errors import ButterSinkError, NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,10 +101,7 @@ def _report(control: Control, stream_fd: int) -> None:
         os.umask(0)
         # From now on, the directories in which modules are looked for are the stream's own.
         sys.meta_path.clear()
-        confine(directory_fd)
-        os.close(directory_fd)
-        root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        privileges.keep_only(NEEDED)
+        root_fd = _shut_in(directory_fd)
         Receiver(control, stream_fd, root_fd, job).run()
     except ControlEndedError:
         raise
@@ -123,3 +120,22 @@ def _report(control: Control, stream_fd: int) -> None:
     except Exception as error:  # noqa: BLE001 - a bug; whoever waits shall hear of it
         message = f"the receiver failed with {type(error).__name__}: {error}"
         control.say("failed", error="TransferError", message=message)
+
+
+def _shut_in(directory_fd: int) -> int:
+    """Give up all but one directory, and the privileges that are needed; return its descriptor.
+
+    Raises:
+        NotPermittedError: That is not possible here, and nothing is received without it.
+    """
+    try:
+        confine(directory_fd)
+        os.close(directory_fd)
+        root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        privileges.keep_only(NEEDED)
+    except OSError as error:
+        raise NotPermittedError(
+            f"the receiver can't be confined to the subvolume that it makes: {error.strerror}",
+            "run as root; it takes CAP_SYS_ADMIN, CAP_SYS_CHROOT and a mount namespace",
+        ) from error
+    return root_fd
