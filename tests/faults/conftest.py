@@ -1,4 +1,4 @@
-"""A server of S3 for the whole run; what makes snapshots of streams."""
+"""A server of S3 for the whole run; what makes snapshots of streams; ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import pytest
 
 from buttersink.model import Receiver
 from support.s3_servers import S3Server, seaweed_server
+from support.ssh_ends import piped
 from support.stored_ends import set_up_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.command import Ends
+    from support.loopfs import LoopFs
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,23 @@ def receiver(request: pytest.FixtureRequest) -> Receiver:
     """Return each of the two receivers: what is promised does not depend on it."""
     chosen: Receiver = request.param
     return chosen
+
+
+@pytest.fixture
+def backup(fs_b: LoopFs) -> Path:
+    path = fs_b.path / "backup"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(params=["local", "to ssh", "from ssh"])
+def ends(request: pytest.FixtureRequest, snaps: Path, backup: Path, tmp_path: Path) -> Ends:
+    """Return the arguments of a run between the two directories."""
+    shell = piped(tmp_path)
+    match request.param:
+        case "to ssh":
+            return *shell.options, f"{snaps}/", shell.end(backup).url
+        case "from ssh":
+            return *shell.options, shell.end(snaps).url, f"{backup}/"
+        case _:
+            return f"{snaps}/", f"{backup}/"

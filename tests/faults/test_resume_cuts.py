@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import MakeFs
-    from support.loopfs import LoopFs
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -32,13 +31,6 @@ FORMATS = {
 }
 ENOUGH = 400
 """Cuts after which it is clear that a transfer does not get on."""
-
-
-@pytest.fixture
-def backup(fs_b: LoopFs) -> Path:
-    path = fs_b.path / "backup"
-    path.mkdir()
-    return path
 
 
 @pytest.mark.parametrize("options", FORMATS.values(), ids=FORMATS)

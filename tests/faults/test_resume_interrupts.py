@@ -12,43 +12,21 @@ import pytest
 from support.command import buttersink
 from support.demanding import NAMES, Amount, Whole, demanding_snapshots
 from support.processes import Background, wait_until
-from support.resuming import LEAST_KEPT, kept_bytes, names
-from support.ssh_ends import piped
+from support.resuming import LEAST_KEPT, kept_bytes, names, received_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command import Argument
+    from support.command import Ends
     from support.loopfs import LoopFs
 
 MIB = 1 << 20
 INTERRUPTS = 6
-Ends = tuple["Argument", ...]
 
 
 @pytest.fixture
 def snaps(fs_a: LoopFs) -> Path:
     return demanding_snapshots(fs_a, Amount(large=40 * MIB, small=100))
-
-
-@pytest.fixture
-def backup(fs_b: LoopFs) -> Path:
-    path = fs_b.path / "backup"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture(params=["local", "to ssh", "from ssh"])
-def ends(request: pytest.FixtureRequest, snaps: Path, backup: Path, tmp_path: Path) -> Ends:
-    """Return the arguments of a run between the two directories."""
-    shell = piped(tmp_path)
-    match request.param:
-        case "to ssh":
-            return *shell.options, f"{snaps}/", shell.end(backup).url
-        case "from ssh":
-            return *shell.options, shell.end(snaps).url, f"{backup}/"
-        case _:
-            return f"{snaps}/", f"{backup}/"
 
 
 def marks(backup: Path) -> set[str]:
@@ -97,16 +75,8 @@ def test_an_interrupt_while_a_checkpoint_is_made_ends_the_run(
 def test_a_stop_of_all_processes_at_once_keeps_what_has_come(backup: Path, ends: Ends) -> None:
     """A service manager sends SIGTERM to each process of a service."""
     with Background("--bwlimit", "10M", *ends) as run:
-
-        def received() -> bool:
-            found = backup.glob(".buttersink-*.part/new/**/*")
-            sizes = 0
-            for path in found:
-                with suppress(FileNotFoundError):
-                    sizes += path.lstat().st_size
-            return sizes > 3 * LEAST_KEPT
-
-        wait_until(lambda: run.ended() or received(), "something was received")
+        enough = 3 * LEAST_KEPT
+        wait_until(lambda: run.ended() or received_bytes(backup) > enough, "some was received")
         send_each(run, signal.SIGTERM)
         done = run.wait()
         run.wait_for_all()

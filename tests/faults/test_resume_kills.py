@@ -31,13 +31,6 @@ KILLS = 10
 TOO_OFTEN = 60
 
 
-@pytest.fixture
-def backup(fs_b: LoopFs) -> Path:
-    path = fs_b.path / "backup"
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize("route", Route)
 def test_a_transfer_goes_on_however_often_one_of_its_processes_is_killed(
     fs_a: LoopFs, backup: Path, tmp_path: Path, route: Route

@@ -38,13 +38,6 @@ def share(source: Path, file: Path, *, offset: int, length: int) -> None:
 
 
 @pytest.fixture
-def backup(fs_b: LoopFs) -> Path:
-    path = fs_b.path / "backup"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def snaps(fs_a: LoopFs) -> Path:
     """Return snapshots of which the first has two files of the same data, which share nothing."""
     live = fs_a.path / "twins"

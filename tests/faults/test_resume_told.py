@@ -4,54 +4,31 @@ from __future__ import annotations
 
 import re
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.command import buttersink
+from support.command import buttersink, run_module
 from support.demanding import NAMES, Amount, Whole, demanding_snapshots
 from support.kernel_calls import snapshot_read_only
 from support.loopfs import run as run_program
 from support.processes import Background, wait_until
-from support.resuming import LEAST_KEPT, kept_bytes, names, partial, partials, run
-from support.ssh_ends import piped
+from support.resuming import LEAST_KEPT, kept_bytes, names, partial, partials, received_bytes, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command import Argument
+    from support.command import Argument, Ends
     from support.loopfs import LoopFs
 
 MIB = 1 << 20
 RATE = ("--bwlimit", "8M")
 FIRST, SECOND, _ = NAMES
-Ends = tuple["Argument", ...]
 
 
 @pytest.fixture
 def snaps(fs_a: LoopFs) -> Path:
     return demanding_snapshots(fs_a, Amount(large=12 * MIB, small=100))
-
-
-@pytest.fixture
-def backup(fs_b: LoopFs) -> Path:
-    path = fs_b.path / "backup"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture(params=["local", "to ssh", "from ssh"])
-def ends(request: pytest.FixtureRequest, snaps: Path, backup: Path, tmp_path: Path) -> Ends:
-    """Return the arguments of a run between the two directories."""
-    shell = piped(tmp_path)
-    match request.param:
-        case "to ssh":
-            return *shell.options, f"{snaps}/", shell.end(backup).url
-        case "from ssh":
-            return *shell.options, shell.end(snaps).url, f"{backup}/"
-        case _:
-            return f"{snaps}/", f"{backup}/"
 
 
 def interrupt(backup: Path, *arguments: Argument, number: signal.Signals = signal.SIGINT) -> None:
@@ -76,16 +53,6 @@ def wait_for_bytes(running: Background, backup: Path, nbytes: int) -> None:
 
     wait_until(has_grown, "something was received")
     assert not running.ended(), running.wait()
-
-
-def received_bytes(backup: Path) -> int:
-    """Return how many bytes the files have of what is being received."""
-    total = 0
-    for top in backup.glob(".buttersink-*.part/new"):
-        with suppress(FileNotFoundError):  # it changes all the time
-            for path in top.rglob("*"):
-                total += path.lstat().st_size
-    return total
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
@@ -217,6 +184,20 @@ def test_the_program_btrfs_receive_begins_anew(snaps: Path, backup: Path) -> Non
     assert done.status == 0, done
     assert "resuming" not in done.stderr
     assert names(backup) == set(NAMES)
+
+
+def test_what_came_is_kept_where_no_receiver_can_be_confined(snaps: Path, backup: Path) -> None:
+    interrupt(backup, f"{snaps}/", f"{backup}/")
+    kept = kept_bytes(backup)
+    without = ("setpriv", "--bounding-set=-sys_chroot", "--inh-caps=-sys_chroot")
+
+    done = run_module("buttersink", f"{snaps}/", f"{backup}/", by=without)
+
+    assert done.status == 3, done
+    assert "the receiver can't be confined to the subvolume that it makes" in done.stderr
+    assert "CAP_SYS_CHROOT" in done.stderr
+    assert kept_bytes(backup) == kept
+    assert f"resuming {FIRST} at " in buttersink(f"{snaps}/", f"{backup}/").stderr
 
 
 def test_stored_streams_are_gone_on_with(snaps: Path, backup: Path, tmp_path: Path) -> None:

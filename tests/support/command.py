@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Argument = str | bytes | os.PathLike[str]
+Ends = tuple[Argument, ...]
+"""The arguments of a run that say from where to where."""
 Event = dict[str, Any]
 
 
@@ -71,10 +76,19 @@ def run_module(
     *arguments: Argument,
     cwd: str | os.PathLike[str] | None = None,
     environment: dict[str, str] | None = None,
+    by: Sequence[Argument] = (),
 ) -> Run:
-    """Run a module of ours as a program, with `environment` added to that of the tests."""
+    """Run a module of ours as a program.
+
+    Args:
+        module: Its name.
+        arguments: Those of the program.
+        cwd: Where; None for where the tests run.
+        environment: What is added to that of the tests.
+        by: A program, with arguments, that runs the one given after them.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [*by, sys.executable, "-m", module, *arguments],
         check=False,
         capture_output=True,
         cwd=cwd,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -190,6 +190,16 @@ class Errand:
             while count := reader.readinto(buffer):
                 nbytes += count
         return nbytes
+
+
+def received_bytes(backup: Path) -> int:
+    """Return how many bytes the files have of what is being received."""
+    total = 0
+    for top in backup.glob(".buttersink-*.part/new"):
+        with suppress(FileNotFoundError):  # it changes all the time
+            for path in top.rglob("*"):
+                total += path.lstat().st_size
+    return total
 
 
 def names(directory: Path) -> set[str]:
