@@ -94,19 +94,21 @@ def test_a_link_may_be_cut_again_and_again_anywhere_in_one_run(
     rng = Random(seed)
     far = FarArrivals(arrivals, shell, route)
     traffic = conversation(far, tmp_path)
-    everywhere = [
-        spot
-        for way, said in ((Way.THERE, traffic.there), (Way.BACK, traffic.back))
-        for spot in spots(way, said, rng).values()
-    ]
-    late = [spot for spot in everywhere if spot.after >= first_end(traffic, spot.way)]
-    cuts = [rng.choice(late), *rng.sample(everywhere, CUTS - 1)]
-    way = changing(tmp_path, *lossy(shell, *cuts))
+    everywhere: list[Spot] = []
+    certain: list[Spot] = []
+    for way, said in ((Way.THERE, traffic.there), (Way.BACK, traffic.back)):
+        found = spots(way, said, rng).values()
+        everywhere += found
+        # Another run says a little less, if its data is divided into fewer frames.
+        last = len(said) * 9 // 10
+        certain += [spot for spot in found if first_end(traffic, way) <= spot.after < last]
+    cuts = [rng.choice(certain), *rng.sample(everywhere, CUTS - 1)]
+    link = changing(tmp_path, *lossy(shell, *cuts))
 
-    done = far.by(way.shell).run("--json")
+    done = far.by(link.shell).run("--json")
 
-    assert way.connections > 1, cuts
-    assert_came_back(done, arrivals, connections=way.connections)
+    assert link.connections > 1, cuts
+    assert_came_back(done, arrivals, connections=link.connections)
 
 
 def test_a_snapshot_whose_confirmation_is_lost_is_not_sent_again(
