@@ -22,7 +22,6 @@ SELDOM = {
     C.CLONE,
     C.FALLOCATE,
     C.FILEATTR,
-    C.ENCODED_WRITE,
     C.ENABLE_VERITY,
 }
 """Commands without a layout."""
@@ -53,7 +52,10 @@ def test_both_ways_to_read_a_command_agree(data: st.DataObject) -> None:
     sample = data.draw(samples(version))
     body = body_of(sample, version)
     values = read_at_once(Layouts(version), sample, body)
-    assert values in (None, read_attributes(sample.command, body, version))
+    expected = read_attributes(sample.command, body, version)
+    if sample.command is C.ENCODED_WRITE:
+        expected.append(COMMAND_HEADER_SIZE + len(body))
+    assert values in (None, expected)
 
 
 @given(st.data())

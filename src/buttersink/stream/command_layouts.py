@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
     ATTRIBUTE_HEADER_SIZE,
+    COMMAND_HEADER_SIZE,
     MAX_PATH,
     Attribute,
     Command,
@@ -151,6 +152,7 @@ _FREQUENT: Final = frozenset(
         Command.CHMOD,
         Command.CHOWN,
         Command.UTIMES,
+        Command.ENCODED_WRITE,
     )
 )
 """Commands with a layout: between PATH and the last attribute all are of fixed size."""
@@ -244,6 +246,17 @@ class Layout:
         return (*self.values(body), rest if self.bulk else rest.tobytes())
 
 
+class SizedLayout(Layout):
+    """One whose values end with the size of the whole command, in bytes."""
+
+    __slots__ = ()
+
+    def read(self, body: memoryview) -> Sequence[Any] | None:
+        """See `Layout`."""
+        values = super().read(body)
+        return None if values is None else (*values, COMMAND_HEADER_SIZE + len(body))
+
+
 class Layouts(dict[int, Layout | None]):
     """The layouts of one stream version, made when they are first asked for.
 
@@ -262,6 +275,7 @@ class Layouts(dict[int, Layout | None]):
         number, attribute, size = key & 0xFFFF, key >> 16 & 0xFFFF, key >> 32
         layout = None
         if number in _FREQUENT and attribute == Attribute.PATH and size <= MAX_PATH:
-            layout = Layout.of(Command(number), size, self._version)
+            kind = SizedLayout if number == Command.ENCODED_WRITE else Layout
+            layout = kind.of(Command(number), size, self._version)
         self[key] = layout
         return layout

@@ -38,7 +38,7 @@ _REFUSALS: Final = frozenset(
 class _Iovec(ctypes.Structure):
     """struct iovec."""
 
-    _fields_ = (("iov_base", ctypes.c_char_p), ("iov_len", ctypes.c_size_t))
+    _fields_ = (("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t))
 
 
 class _EncodedIoArgs(ctypes.Structure):
@@ -104,7 +104,9 @@ def write_encoded(
             f"an extent can't be as it says: {file_length} bytes at {offset} of the file are those"
             f" from {unencoded_offset} on of {unencoded_length}, packed into {len(data)}"
         )
-    iovec = _Iovec(bytes(data), len(data))
+    # Not copied where it lies in a buffer of ours, as what comes out of a pipe does.
+    first = ctypes.c_char.from_buffer(bytearray(data) if data.readonly else data)
+    iovec = _Iovec(ctypes.addressof(first), len(data))
     args = _EncodedIoArgs(
         iov=ctypes.pointer(iovec),
         iovcnt=1,
