@@ -76,6 +76,14 @@ class PipeReader(Reader, Protocol):
                 block.
         """
 
+    def taken(self, plain_bytes: int, /) -> None:
+        """Hear from whoever has taken the stream by `splice` that it was whole.
+
+        Args:
+            plain_bytes: What it has, counted as `Source.measure` counts: nobody has looked at it
+                on this side.
+        """
+
 
 @runtime_checkable
 class PipeWriter(Writer, Protocol):
@@ -83,6 +91,8 @@ class PipeWriter(Writer, Protocol):
 
     def take(self, stream: PipeReader, /) -> int:
         """Take some of a stream, without looking at it; return the bytes, 0 at the end of data.
+
+        Then all of it is applied, and if it was whole, the stream has heard that.
 
         Raises: As `write`.
         """

@@ -243,8 +243,9 @@ class TestWhatTheKernelSendsWrongly:
         name = "3" if rolled_back else "1"
         assert_same_tree(fs_a.path / "snaps" / name, fs_b.path / name)
 
+    @pytest.mark.parametrize("options", [(), ("--bwlimit", "100M")], ids=["spliced", "copied"])
     def test_a_small_compressed_file_that_was_made_longer_by_fallocate(
-        self, make_fs: MakeFs, fs_b: LoopFs
+        self, make_fs: MakeFs, fs_b: LoopFs, options: tuple[str, ...]
     ) -> None:
         fs_a = make_fs(mount_options="compress=zstd", label="zstd")
         live = fs_a.path / "live"
@@ -255,7 +256,7 @@ class TestWhatTheKernelSendsWrongly:
         (fs_a.path / "snaps").mkdir()
         snapshot_read_only(live, fs_a.path / "snaps" / "1")
 
-        sync(fs_a.path / "snaps", fs_b.path)
+        sync(fs_a.path / "snaps", fs_b.path, *options)
 
         assert_same_tree(fs_a.path / "snaps" / "1", fs_b.path / "1")
 

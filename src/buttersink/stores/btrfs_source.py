@@ -27,7 +27,7 @@ from buttersink.stores.mapping import mapped_error
 from buttersink.stores.old_sizes import read_recorded_sizes
 from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stores.opening import file_system_id, machine_wide_id, open_directory
-from buttersink.stores.passing import Rewritten, Watched
+from buttersink.stores.passing import Passed, Rewritten
 from buttersink.stores.resuming import drop_beginning
 from buttersink.stores.staying import StayingEnd
 from buttersink.stores.subvolume_end import SubvolumeEnd
@@ -212,18 +212,15 @@ class BtrfsSource(SubvolumeEnd, StayingEnd):
         )
         flags = ioctl.SEND_COMPRESSED if options.compressed else 0
         with self._kernel_send(diff, flags, options.version) as stream:
-            reader: Reader = stream
-            if rewritten:
-                reader = Rewritten(stream, guard)
-            elif options.compressed:
-                reader = Watched(stream, guard)
+            watching = guard if options.compressed else None
+            reader = Rewritten(stream, guard) if rewritten else Passed(stream, watching)
             drop_beginning(reader, resume)
             yield reader
         # Of streams known to go wrong in the kernel, make sure before the receiver commits.
         if diff.parent is not None and (diff, options.version) not in self._measured:
             self.measure(diff, options)
-        if options.compressed and guard.ended:
-            self._check_compressed(diff, options, guard.plain_bytes)
+        if options.compressed and reader.plain_bytes is not None:
+            self._check_compressed(diff, options, reader.plain_bytes)
 
     @contextmanager
     def outline(self, diff: Diff, version: int) -> Iterator[Reader]:

@@ -47,6 +47,11 @@ class Rewritten:
         self._buffer = memoryview(bytearray(PIPE_BYTES))
         self._ready = bytearray()
 
+    @property
+    def plain_bytes(self) -> int | None:
+        """What the stream would have uncompressed, once it was passed on as a whole."""
+        return self._guard.plain_bytes if self._guard.ended else None
+
     def readinto(self, buffer: memoryview) -> int:
         """See `store.Reader`."""
         while not self._ready:
@@ -61,17 +66,37 @@ class Rewritten:
         return size
 
 
-class Watched:
-    """A reader that shows another one's stream to a guard, and passes it on as it is."""
+class Passed:
+    """A reader that passes the kernel's stream on as it is."""
 
-    def __init__(self, stream: KernelSend, guard: StreamGuard) -> None:
-        """Read from `stream`, and let `guard` see it."""
+    def __init__(self, stream: KernelSend, guard: StreamGuard | None) -> None:
+        """Read from `stream`; `guard` sees it as long as it does not go from pipe to pipe."""
         self._stream = stream
         self._guard = guard
+        self._told: int | None = None
+
+    @property
+    def plain_bytes(self) -> int | None:
+        """What it would have uncompressed, once it was passed on as a whole, if anybody looked."""
+        if self._guard is not None and self._guard.ended:
+            return self._guard.plain_bytes
+        return self._told
 
     def readinto(self, buffer: memoryview) -> int:
         """See `store.Reader`."""
         count = self._stream.readinto(buffer)
-        if count:
+        if count and self._guard is not None:
             self._guard.push(buffer[:count])
         return count
+
+    def fileno(self) -> int:
+        """See `store.PipeReader`."""
+        return self._stream.fileno()
+
+    def splice(self, pipe_fd: int) -> int:
+        """See `store.PipeReader`."""
+        return self._stream.splice(pipe_fd)
+
+    def taken(self, plain_bytes: int) -> None:
+        """See `store.PipeReader`."""
+        self._told = plain_bytes

@@ -59,6 +59,8 @@ class ResumableReceiving:
         """How much of the stream is kept."""
         self._unsaved_bytes = 0
         self._due = time.monotonic() + pace.seconds
+        self._ended: Mark | int | None = None
+        """What the receiver has said at the end; see `ReceiverProcess.finish`."""
         self.ctransid = 0
         """The sender's; known when the block has ended."""
 
@@ -80,7 +82,10 @@ class ResumableReceiving:
     def take(self, stream: PipeReader) -> int:
         """See `store.PipeWriter`."""
         count = self._process.take(stream)
-        self._count(count)
+        if count:
+            self._count(count)
+        elif isinstance(self._end(), int):
+            stream.taken(self._process.plain_bytes)
         return count
 
     def _count(self, nbytes: int) -> None:
@@ -96,7 +101,7 @@ class ResumableReceiving:
             CorruptStreamError: It was not whole.
             ButterSinkError: It could not be applied.
         """
-        ended = self._process.finish()
+        ended = self._end()
         if isinstance(ended, Mark):
             raise CorruptStreamError(
                 f"the stream ends after {ended.nbytes} bytes, without its END command",
@@ -109,7 +114,7 @@ class ResumableReceiving:
         if isinstance(error, WORTHLESS):
             return
         try:
-            ended = self._process.finish(patience_seconds=_PATIENCE_SECONDS)
+            ended = self._end(patience_seconds=_PATIENCE_SECONDS)
         except (ButterSinkError, OSError, ValueError):
             return  # it has failed itself, and that is the error that is on its way
         if isinstance(ended, int):
@@ -117,6 +122,12 @@ class ResumableReceiving:
         least = min(_LEAST_BYTES, self._pace.nbytes)
         if ended.nbytes - self._saved_bytes >= least:
             self._save(ended)
+
+    def _end(self, *, patience_seconds: float | None = None) -> Mark | int:
+        """Let all be applied that was written; nothing more can be."""
+        if self._ended is None:
+            self._ended = self._process.finish(patience_seconds=patience_seconds)
+        return self._ended
 
     def _keep_on_the_way(self) -> None:
         mark = self._process.mark()
