@@ -15,6 +15,7 @@ from buttersink.stream.format import (
     encode_stream_header,
 )
 from buttersink.stream.guard import Expectation
+from support.command_samples import examples
 from support.decoding import decoded
 from support.recorded_calls import RecordedCalls
 from support.stream_samples import (
@@ -106,6 +107,16 @@ def test_a_refusal_says_which_command_and_where(command: bytes, message: str) ->
     assert recorded.calls == []
     assert decoder.failed is None
     assert decoder.nbytes == 67
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_command_of_a_later_version_is_unknown_however_well_it_is_laid_out(version: int) -> None:
+    known = {each.command for each in examples(version)}
+    for sample in examples(3):
+        if sample.command not in known:
+            stranger = stream(head(version=version), sample.encoded(version), version=version)
+            with pytest.raises(CorruptStreamError, match=f"is unknown in stream version {version}"):
+                decoded(stranger, FULL)
 
 
 def test_a_refusal_late_in_the_stream_names_the_right_byte() -> None:

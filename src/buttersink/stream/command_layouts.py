@@ -16,6 +16,7 @@ from buttersink.errors import CorruptStreamError
 from buttersink.stream.format import (
     ATTRIBUTE_HEADER_SIZE,
     COMMAND_HEADER_SIZE,
+    COMMANDS,
     MAX_PATH,
     Attribute,
     Command,
@@ -274,7 +275,8 @@ class Layouts(dict[int, Layout | None]):
             return None
         number, attribute, size = key & 0xFFFF, key >> 16 & 0xFFFF, key >> 32
         layout = None
-        if number in _FREQUENT and attribute == Attribute.PATH and size <= MAX_PATH:
+        known = number in _FREQUENT and number in COMMANDS[self._version]
+        if known and attribute == Attribute.PATH and size <= MAX_PATH:
             kind = SizedLayout if number == Command.ENCODED_WRITE else Layout
             layout = kind.of(Command(number), size, self._version)
         self[key] = layout
