@@ -93,6 +93,8 @@ class Link:
         self._write_lock = threading.Lock()
         self._sent_at = self._heard_at = time.monotonic()
         self._ended = False
+        self._dead = False
+        """Whether nothing has come for too long."""
         self._cut = False
         """Whether we stopped in the middle of a frame: nothing more can be said."""
         self._closed = threading.Event()
@@ -318,6 +320,7 @@ class Link:
         return happened
 
     def _stalled(self) -> LinkStalledError:
+        self._dead = True
         return LinkStalledError(f"nothing has come for {self.stall_seconds:g} seconds")
 
     # Signs of life
@@ -326,7 +329,8 @@ class Link:
         """Give signs of life from now on, from a thread of its own.
 
         Args:
-            lost: Called from there once, if the far side turns out to have gone.
+            lost: Called from there once, if the far side turns out to have gone, and whoever uses
+                the link has not been told of that.
         """
         self._keeper = threading.Thread(
             target=self._give_signs, args=(lost,), name="keep-alive", daemon=True
@@ -354,7 +358,8 @@ class Link:
             finally:
                 self._write_lock.release()
             if gone:
-                if lost is not None:
+                # Whoever has noticed may have something to bring to an end.
+                if lost is not None and not (self._ended or self._dead):
                     lost()
                 return
 

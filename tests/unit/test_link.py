@@ -235,6 +235,23 @@ def test_who_keeps_a_link_alive_is_told_when_the_other_side_has_gone() -> None:
         assert lost.wait(LONG)
 
 
+def test_who_has_noticed_that_is_not_told_again() -> None:
+    """What is brought to an end then must not be interrupted."""
+    lost = threading.Event()
+    with ends(near_stall=SHORT) as both:
+        os.close(both.far_write)
+        with pytest.raises(LinkEndedError):
+            both.near.next()
+        both.near.keep_alive(lost.set)
+        (keeper,) = (each for each in threading.enumerate() if each.name == "keep-alive")
+        os.close(both.far_read)
+
+        keeper.join(LONG)
+
+        assert not keeper.is_alive()
+        assert not lost.is_set()
+
+
 def test_after_an_interrupt_in_the_middle_of_a_frame_nothing_more_is_said() -> None:
     with ends(near_stall=SHORT) as both:
         with pytest.raises(LinkStalledError):
