@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buttersink.btrfs.libc import libc
 from buttersink.errors import TransferError
 from buttersink.model import Diff, Receiver, StreamOptions
 from buttersink.receiving import Pace
@@ -58,6 +59,30 @@ def losing(scratch: Path) -> Iterator[Path]:
 def test_what_was_lost_on_the_way_to_the_disk_is_no_snapshot(
     fs_a: LoopFs, losing: Path, receiver: Receiver, nbytes: int
 ) -> None:
+    assert_nothing_comes_of_it(fs_a, losing, receiver, nbytes, error=TransferError)
+
+
+def test_an_interrupt_hides_nothing_that_was_lost(
+    fs_a: LoopFs, losing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells a descriptor once; when it does, somebody may be pressing Ctrl-C."""
+    sync, interrupts = libc.syncfs, [KeyboardInterrupt]
+
+    def syncfs(fd: int) -> int:
+        result: int = sync(fd)
+        if result < 0 and interrupts:
+            raise interrupts.pop()
+        return result
+
+    monkeypatch.setattr(libc, "syncfs", syncfs)
+    assert_nothing_comes_of_it(fs_a, losing, Receiver.OWN, 16 * MIB, error=KeyboardInterrupt)
+    assert not interrupts
+
+
+def assert_nothing_comes_of_it(
+    fs_a: LoopFs, losing: Path, receiver: Receiver, nbytes: int, *, error: type[BaseException]
+) -> None:
+    """Transfer more than there is room for; only a part that is really there may be kept."""
     create_subvolume(fs_a.path / "live")
     data = os.urandom(90 * MIB)
     (fs_a.path / "live" / "large").write_bytes(data)
@@ -73,7 +98,7 @@ def test_what_was_lost_on_the_way_to_the_disk_is_no_snapshot(
         (snapshot,) = source.inventory().snapshots
         diff = Diff(snapshot.uuid)
         with (
-            pytest.raises(TransferError),
+            pytest.raises(error),
             sink.receive(diff, "1", OPTIONS) as writer,
             source.send(diff, OPTIONS) as reader,
         ):

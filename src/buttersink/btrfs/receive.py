@@ -100,6 +100,8 @@ class ReceiverProcess:
         self._failure: ButterSinkError | None = None
         """Why it has ended, once that is known."""
         self._gave_up = False
+        self._end: Message | None = None
+        """What it has said at the end, which is said once, however often we are interrupted."""
         self._find: Callable[[UUID], int] | None = None
 
     def begin(
@@ -234,7 +236,7 @@ class ReceiverProcess:
         self._end_stream()
         if self._marking:  # it was interrupted in the middle of that
             self.go_on()
-        message = self._await("done", "cut", patience_seconds=patience_seconds)
+        message = self._end or self._await("done", "cut", patience_seconds=patience_seconds)
         if message["kind"] == "done":
             self._plain_bytes = message["plain_bytes"]
             return int(message["ctransid"])
@@ -322,15 +324,15 @@ class ReceiverProcess:
         except ControlEndedError:
             self._raise_end()
         match message["kind"]:
+            case "done" | "cut":
+                self._end = message
             case "at":
                 self._plain_bytes = message["plain_bytes"]
             case "source":
                 self._answer_source(message)
             case "failed":
                 self._failure = _error_in(message)
-                self._gave_up = type(self._failure) is TransferError and (
-                    message["error"] == TransferError.__name__
-                )
+                self._gave_up = message.get("gave_up", False)
                 raise self._failure
         return message
 

@@ -85,6 +85,9 @@ def save(work_fd: int, received_fd: int, checkpoint: Checkpoint, mark: Mark) -> 
         OSError: There is no room, say; older checkpoints are there still.
     """
     name = b"mark-%d" % mark.nbytes
+    for saved in _saved(work_fd):
+        if (saved.name, saved.checkpoint) == (name, checkpoint):
+            return  # made a moment ago, before an interrupt
     _remove(work_fd, name)  # what is left of one
     _write_record(work_fd, name, Saved(name=name, checkpoint=checkpoint, after=mark))
     ioctl.create_snapshot(work_fd, name, source_fd=received_fd, readonly=True)

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 RECEIVED_NAME: Final = b"new"
 _PARENT_NAME: Final = b"parent"
+_WATCHERS: Final = 2
+"""One more than a run can be interrupted while it waits for the disk."""
 _WORK_MODE: Final = 0o700
 """Nobody else shall see, or touch, what is half done."""
 
@@ -55,10 +57,12 @@ class Landing:
         self._name = os.fsencode(work_name(identity))
         self._work_fd: int | None = None
         """The work subvolume, locked; None while there is none of ours."""
+        self._watchers: list[int] = []
+        """Descriptors of the work subvolume that are still to be told of lost writes, once each."""
         self._parent: UUID | None = None
         """What `btrfs receive` has as parent."""
-        self._lost: OSError | None = None
-        """Why what is being received will never be on the disk."""
+        self._lost = ""
+        """Why what is being received may never be on the disk; empty if it will be."""
 
     @property
     def work_fd(self) -> int:
@@ -93,7 +97,6 @@ class Landing:
 
     def go_on(self, saved: Saved) -> None:
         """Receive in what was saved, whatever else had come after that."""
-        self._lost = None
         _destroy_if_there(self.work_fd, RECEIVED_NAME)
         saved_fd = _open_directory(self.work_fd, saved.name)
         try:
@@ -211,6 +214,8 @@ class Landing:
         if self._work_fd is not None:
             os.close(self._work_fd)
             self._work_fd = None
+        while self._watchers:
+            os.close(self._watchers.pop())
 
     def clear(self) -> tuple[int, ...]:
         """Remove the work subvolume, with all in it, if it is there; return the ids of what was.
@@ -235,20 +240,28 @@ class Landing:
         Raises:
             TransferError: It is not, and never will be.
         """
-        try:
-            ioctl.sync_surely(self.work_fd)
-        except OSError as error:
-            # The kernel tells of it once only, and what is lost stays lost.
-            self._lost = self._lost or error
-        if self._lost is not None:
+        if not self._lost:
+            self._lost = "nobody was told whether all was written"
+            try:
+                ioctl.sync_surely(self._watchers[-1])
+            except OSError as error:
+                self._lost = error.strerror or str(error)  # it is told once, and stays lost
+            except BaseException:
+                # Interrupted. It may have been told already, and nobody has heard.
+                os.close(self._watchers.pop())
+                if self._watchers:
+                    self._lost = ""
+                raise
+            else:
+                self._lost = ""
+        if self._lost:
             raise TransferError(
-                f"data was lost on the way to the disk: {self._lost.strerror}",
+                f"data was lost on the way to the disk: {self._lost}",
                 "see dmesg; what has come since the last checkpoint is sent again",
-            ) from self._lost
+            )
 
     def _begin(self) -> int:
         self.clear()
-        self._lost = None
         ioctl.create_subvolume(self._directory_fd, self._name)
         work_fd = self._claim()
         status = os.fstat(work_fd)
@@ -263,6 +276,8 @@ class Landing:
     def _claim(self) -> int:
         if self._work_fd is None:
             self._work_fd = claim(self._directory_fd, self._name)
+            for _ in range(_WATCHERS):
+                self._watchers.append(_open_directory(self._work_fd, b"."))
         return self._work_fd
 
 
