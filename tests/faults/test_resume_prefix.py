@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import struct
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +19,7 @@ from support.resuming import kept_bytes, names, run
 from support.ssh_ends import piped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from support.loopfs import LoopFs
@@ -93,3 +97,52 @@ def test_a_far_end_begins_anew_just_so(snaps: Path, backup: Path, tmp_path: Path
     assert names(backup) == {"twins"}
     for name in ("one", "other", "third"):
         assert (backup / "twins" / name).read_bytes() == (snaps / "twins" / name).read_bytes()
+
+
+def test_a_pause_while_the_beginning_is_left_out_is_no_other_stream(
+    snaps: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine sleeps: the kernel can't go on with that stream, but it is the same."""
+    finished, _, _ = run(snaps, backup, 17 * MIB)
+    assert finished.failed == 1
+    kept = kept_bytes(backup)
+    assert kept > 16 * MIB
+
+    with sender_paused_after(kept // 2, monkeypatch):
+        finished, told, _ = run(snaps, backup)
+
+    assert told.the(Warned).message.endswith("; it goes on")
+    assert finished.failed == 0
+    assert finished.resumed_bytes == kept
+    assert (backup / "twins" / "third").read_bytes() == (snaps / "twins" / "third").read_bytes()
+
+
+@contextmanager
+def sender_paused_after(nbytes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the system restart a SEND once, when so much was read of streams.
+
+    It does after SIGSTOP and SIGCONT, and after any signal whose handler is installed with
+    SA_RESTART (signal(7)).
+    """
+    readv, counts = os.readv, list[int]()
+    paused = threading.Event()
+
+    def meddling(fd: int, buffers: Sequence[memoryview]) -> int:
+        count = readv(fd, buffers)
+        counts.append(count)
+        if not paused.is_set() and sum(counts) > nbytes:
+            paused.set()
+            (sender,) = (each for each in threading.enumerate() if each.name == "btrfs-send")
+            assert sender.ident is not None
+            signal.pthread_kill(sender.ident, signal.SIGUSR1)
+        return count
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.siginterrupt(signal.SIGUSR1, False)
+    monkeypatch.setattr(os, "readv", meddling)
+    try:
+        yield
+    finally:
+        monkeypatch.undo()
+        signal.signal(signal.SIGUSR1, before)
+    assert paused.is_set()

@@ -16,6 +16,7 @@ from buttersink.errors import (
     MissingError,
     PausedError,
     RefusedError,
+    RestartError,
     TransferError,
     UnfaithfulStreamError,
 )
@@ -28,7 +29,7 @@ from buttersink.stores.old_sizes import read_recorded_sizes
 from buttersink.stores.one_by_one import measure_one_by_one
 from buttersink.stores.opening import file_system_id, machine_wide_id, open_directory
 from buttersink.stores.passing import Passed, Rewritten
-from buttersink.stores.resuming import drop_beginning
+from buttersink.stores.resuming import EndsEarlyError, drop_beginning
 from buttersink.stores.staying import StayingEnd
 from buttersink.stores.subvolume_end import SubvolumeEnd
 from buttersink.stream.guard import Expectation, Rewrite, StreamGuard
@@ -211,11 +212,18 @@ class BtrfsSource(SubvolumeEnd, StayingEnd):
             check_all=False,
         )
         flags = ioctl.SEND_COMPRESSED if options.compressed else 0
+        early = None
         with self._kernel_send(diff, flags, options.version) as stream:
             watching = guard if options.compressed else None
             reader = Rewritten(stream, guard) if rewritten else Passed(stream, watching)
-            drop_beginning(reader, resume)
-            yield reader
+            try:
+                drop_beginning(reader, resume)
+            except EndsEarlyError as error:
+                early = error  # unless the kernel has failed, as leaving the block will tell
+            else:
+                yield reader
+        if early is not None:
+            raise RestartError(early.message)
         # Of streams known to go wrong in the kernel, make sure before the receiver commits.
         if diff.parent is not None and (diff, options.version) not in self._measured:
             self.measure(diff, options)

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from buttersink.model import Position
     from buttersink.store import Reader
 
+_OTHER: Final = (
+    "the stream is not the one that was interrupted, as after a balance or deduplication of what "
+    "is sent"
+)
 _BUFFER_BYTES: Final = 1 << 20
+
+
+class EndsEarlyError(RestartError):
+    """The stream has ended before the position; what makes it may have failed."""
 
 
 def drop_beginning(stream: Reader, position: Position | None) -> None:
@@ -21,6 +29,7 @@ def drop_beginning(stream: Reader, position: Position | None) -> None:
 
     Raises:
         RestartError: It is not the stream of which so much was received.
+        EndsEarlyError: As far as it goes it may be.
     """
     if position is None:
         return
@@ -31,11 +40,8 @@ def drop_beginning(stream: Reader, position: Position | None) -> None:
         while missing := span.end - offset:
             count = stream.readinto(buffer[:missing])
             if count == 0:
-                break
+                raise EndsEarlyError(_OTHER)
             digest.update(buffer[:count])
             offset += count
-        if offset != span.end or digest.digest() != span.digest:
-            raise RestartError(
-                "the stream is not the one that was interrupted, as after a balance or "
-                "deduplication of what is sent"
-            )
+        if digest.digest() != span.digest:
+            raise RestartError(_OTHER)
