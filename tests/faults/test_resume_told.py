@@ -186,18 +186,29 @@ def test_the_program_btrfs_receive_begins_anew(snaps: Path, backup: Path) -> Non
     assert names(backup) == set(NAMES)
 
 
-def test_what_came_is_kept_where_no_receiver_can_be_confined(snaps: Path, backup: Path) -> None:
-    interrupt(backup, f"{snaps}/", f"{backup}/")
+@pytest.mark.parametrize(
+    ("capability", "wrong"),
+    [
+        ("sys_chroot", "the receiver can't be confined to the subvolume that it makes"),
+        ("linux_immutable", "immutable or append-only, which may not be changed here"),
+    ],
+)
+def test_what_came_is_kept_where_privileges_are_missing(
+    snaps: Path, backup: Path, capability: str, wrong: str
+) -> None:
+    """Files of the first snapshot are immutable, and so are those of the copy of it."""
+    assert buttersink("-q", f"{snaps}/{FIRST}", f"{backup}/").status == 0
+    run(snaps, backup, 3 * MIB)
     kept = kept_bytes(backup)
-    without = ("setpriv", "--bounding-set=-sys_chroot", "--inh-caps=-sys_chroot")
+    without = ("setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}")
 
     done = run_module("buttersink", f"{snaps}/", f"{backup}/", by=without)
 
     assert done.status == 3, done
-    assert "the receiver can't be confined to the subvolume that it makes" in done.stderr
-    assert "CAP_SYS_CHROOT" in done.stderr
-    assert kept_bytes(backup) == kept
-    assert f"resuming {FIRST} at " in buttersink(f"{snaps}/", f"{backup}/").stderr
+    assert wrong in done.stderr
+    assert f"CAP_{capability.upper()}" in done.stderr
+    assert kept_bytes(backup) == kept > 0
+    assert f"resuming {SECOND} at " in buttersink(f"{snaps}/", f"{backup}/").stderr
 
 
 def test_stored_streams_are_gone_on_with(snaps: Path, backup: Path, tmp_path: Path) -> None:

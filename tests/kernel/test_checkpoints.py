@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from buttersink.errors import TransferError
 from support.demanding import NAMES, Amount, Whole, demanding_snapshots
 from support.loopfs import run as run_program
-from support.resuming import kept_bytes, names, partial, run
+from support.resuming import destination, kept_bytes, names, partial, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from buttersink.store import Writer
     from support.loopfs import LoopFs
 
 MIB = 1 << 20
@@ -172,6 +175,26 @@ def test_one_that_turns_out_to_be_of_no_use_is_given_up(
     """Else no run would ever come to its end."""
     altered(**fields)(backup)
     assert_begins_anew(snaps, backup, listed=True)
+
+
+def test_an_interrupt_is_one_also_after_that(backup: Path) -> None:
+    """Else a run would begin anew that somebody has stopped."""
+    altered(pending={})(backup)
+    kept = partial(backup).checkpoint
+    assert kept is not None
+    with (
+        closing(destination(backup)) as sink,
+        pytest.raises(KeyboardInterrupt),
+        sink.receive(kept.diff, FIRST, kept.options) as writer,
+    ):
+        interrupt_once_it_fails(writer)
+
+
+def interrupt_once_it_fails(writer: Writer) -> NoReturn:
+    with suppress(TransferError):
+        while True:
+            writer.write(memoryview(bytes(1 << 16)))
+    raise KeyboardInterrupt
 
 
 def assert_begins_anew(snaps: Path, backup: Path, *, listed: bool = False) -> None:

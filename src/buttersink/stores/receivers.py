@@ -92,7 +92,8 @@ def received_by_own(
             yield writer
             writer.finish()
         except BaseException as error:
-            if saved is not None and process.gave_up:
+            interrupted = not isinstance(error, Exception)
+            if saved is not None and process.gave_up and not interrupted:
                 raise RestartError(f"what was kept is of no use: {error}") from error
             with suppress(ButterSinkError):  # what went wrong first is what counts
                 writer.keep(error)

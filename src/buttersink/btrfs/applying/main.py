@@ -7,6 +7,7 @@ can reach of any file system, and it has only the privileges that this takes.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -34,6 +35,11 @@ NEEDED: Final = (
     privileges.CAP_SYS_ADMIN,  # extents as they are on disk, attributes trusted.* and security.*
 )
 """The capabilities that applying a stream takes."""
+
+_OF_SYSTEM: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPERM, errno.EACCES}
+)
+"""What the system is to blame for, and not where we began."""
 
 _CHILD: Final = 0
 
@@ -114,12 +120,19 @@ def _report(control: Control, stream_fd: int) -> None:
         said = error.strerror or str(error)
         of = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         message = f"the receiver could not begin or end: {said}{of}"
-        control.say("failed", error="TransferError", message=message, errno=error.errno or 0)
+        number = error.errno or 0
+        control.say(
+            "failed",
+            error="TransferError",
+            message=message,
+            errno=number,
+            gave_up=number not in _OF_SYSTEM,
+        )
     except MemoryError:
         control.say("failed", error="TransferError", message="out of memory")
     except Exception as error:  # noqa: BLE001 - a bug; whoever waits shall hear of it
         message = f"the receiver failed with {type(error).__name__}: {error}"
-        control.say("failed", error="TransferError", message=message)
+        control.say("failed", error="TransferError", message=message, gave_up=True)
 
 
 def _shut_in(directory_fd: int) -> int:
