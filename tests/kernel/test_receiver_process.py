@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import closing
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from buttersink.btrfs.hosting import ReceiverHost
 from buttersink.btrfs.receive import Mark, ReceiverProcess
+from buttersink.errors import TransferError
 from buttersink.stream.format import Attribute, Command, encode_command, encode_stream_header
 from support.kernel_calls import create_subvolume
+from support.processes import processes
 from support.stream_samples import INCREMENTAL, PARENT, clone, end, head, u64
 
 if TYPE_CHECKING:
@@ -92,3 +96,20 @@ def test_one_after_the_other_comes_of_one_program(
             assert not isinstance(process.finish(), Mark)
         assert (fs_a.path / "new" / "x").exists()
         (fs_a.path / "new").rename(fs_a.path / f"{number}")
+
+
+def test_the_end_of_the_program_is_noticed_while_one_that_it_made_goes_on(
+    host: ReceiverHost,
+) -> None:
+    """It holds what the program complains to."""
+    before = children()
+    with ReceiverProcess(host):
+        (program,) = children() - before
+        os.kill(program, signal.SIGSTOP)
+        Timer(0.2, os.kill, (program, signal.SIGKILL)).start()
+        with pytest.raises(TransferError, match="the receiver can't be started"):
+            ReceiverProcess(host)
+
+
+def children() -> set[int]:
+    return {each.pid for each in processes() if each.parent == os.getpid()}

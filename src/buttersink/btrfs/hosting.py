@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Final
 
 from buttersink.btrfs.control import Control, ControlEndedError
@@ -98,7 +99,12 @@ class ReceiverHost:
         words = b""
         if self._process is not None and self._process.stderr is not None:
             self._process.kill()
-            words = os.read(self._process.stderr.fileno(), _LAST_WORDS).strip()
+            self._process.wait()
+            # A receiver that it had begun to make may have the other end of this still.
+            fd = self._process.stderr.fileno()
+            os.set_blocking(fd, False)
+            with suppress(BlockingIOError):
+                words = os.read(fd, _LAST_WORDS).strip()
         last = os.fsdecode(words.rpartition(b"\n")[2])
         return f": {last}" if last else ""
 
