@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from buttersink.errors import ProtocolError, UnavailableError
@@ -97,6 +98,7 @@ class Link:
         """Whether nothing has come for too long."""
         self._cut = False
         """Whether we stopped in the middle of a frame: nothing more can be said."""
+        self._undisturbed = False
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
 
@@ -337,6 +339,15 @@ class Link:
         )
         self._keeper.start()
 
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Let `lost` of `keep_alive` wait until the block has ended."""
+        self._undisturbed = True
+        try:
+            yield
+        finally:
+            self._undisturbed = False
+
     def _give_signs(self, lost: Callable[[], None] | None) -> None:
         # Looked at twice as often as needed, so that none comes much too late.
         due = self.stall_seconds / _SIGNS_IN_STALL / 2
@@ -357,6 +368,8 @@ class Link:
                 gone = True
             finally:
                 self._write_lock.release()
+            if gone and self._undisturbed:
+                continue
             if gone:
                 # Whoever has noticed may have something to bring to an end.
                 if lost is not None and not (self._ended or self._dead):

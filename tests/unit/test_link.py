@@ -252,6 +252,17 @@ def test_who_has_noticed_that_is_not_told_again() -> None:
         assert not lost.is_set()
 
 
+def test_who_must_not_be_disturbed_is_told_afterwards() -> None:
+    lost = threading.Event()
+    with ends(near_stall=SHORT) as both:
+        with both.near.undisturbed():
+            both.near.keep_alive(lost.set)
+            both.hang_up()
+            assert not lost.wait(2 * SHORT)
+
+        assert lost.wait(LONG)
+
+
 def test_after_an_interrupt_in_the_middle_of_a_frame_nothing_more_is_said() -> None:
     with ends(near_stall=SHORT) as both:
         with pytest.raises(LinkStalledError):

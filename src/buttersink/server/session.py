@@ -248,6 +248,8 @@ class Session:
         diff = as_diff(request.diff)
         with (
             self._changing(),
+            # Should the client go, we shall hear that from the link, and keep what has come.
+            self._link.undisturbed(),
             self._store.receive(
                 diff,
                 as_path(request.path),

@@ -37,9 +37,10 @@ NEEDED: Final = (
 """The capabilities that applying a stream takes."""
 
 _OF_SYSTEM: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EPERM, errno.EACCES}
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    | {errno.EPERM, errno.EACCES}
 )
-"""What the system is to blame for, and not where we began."""
+"""What the system is to blame for, and not where we began. What can't be read (EIO) may be that."""
 
 _CHILD: Final = 0
 
