@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
@@ -83,6 +84,8 @@ class _Flow:
         self.source = source
         self.sink = sink
         self.passed = 0
+        self.counting = threading.Lock()
+        """Held from before bytes can be seen on the other side until they are counted."""
         self.stalled_until = -math.inf
         self.is_done = False
         self.broke = False  # by its source, and that has been passed on, too, once it is done
@@ -120,14 +123,15 @@ class _Flow:
             self.is_done = True
             return True
         try:
-            count = os.write(self.sink.outgoing, data[:room])
+            with self.counting:
+                count = os.write(self.sink.outgoing, data[:room])
+                self.passed += count
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
             self.source.refuse()
             self.is_done = True
             return True
-        self.passed += count
         self._queued -= count
         if count < len(data):
             self._queue[0] = due, data[count:]
@@ -165,8 +169,10 @@ class Link:
         self._told: deque[Trouble | None] = deque()
 
     def passed(self, way: Way) -> int:
-        """Return how many bytes were passed on that way."""
-        return self._flows[way].passed
+        """Return how many bytes were passed on that way; those that have arrived are counted."""
+        flow = self._flows[way]
+        with flow.counting:
+            return flow.passed
 
     def stall(self) -> None:
         """From another thread: pass on nothing from now on."""
